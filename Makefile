@@ -8,12 +8,10 @@ RUN := $(VENV)/bin
 .PHONY: setup home demo ui test lint format clean
 setup: ; @bash scripts/setup.sh $(VENV)
 
-# a DAGSTER_HOME of one's own begins with this repository's settings
-home: setup
-	@mkdir -p "$(DAGSTER_HOME)"
-	@[ -e "$(DAGSTER_HOME)/dagster.yaml" ] || cp dagster_home/dagster.yaml "$(DAGSTER_HOME)/"
+home: setup ; @bash scripts/home.sh $(RUN)
 
-demo: home ; @$(RUN)/python -m synthvlm_assets.demo
+# VARIANTS="synthvlm-mini random-mini" trains those and compares them
+demo: home ; @$(RUN)/python -m synthvlm_assets.demo $(VARIANTS)
 
 ui: home ; @$(RUN)/dagster dev -w workspace.yaml
 
@@ -28,4 +26,4 @@ format: setup
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
 
-clean: ; rm -rf store dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/.logs_queue dagster_home/.telemetry
+clean: ; rm -rf store dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/.logs_queue dagster_home/.telemetry dagster_home/.pools

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 CODE_VERSION_TAG = "dagster/code_version"
 """Set by hand: the recipe that a run carries may be older than the one loaded."""
+RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
+"""For workers that crash or are killed; what a person must mend is a Failure without retries."""
 
 
 class Worker(dg.ConfigurableResource):

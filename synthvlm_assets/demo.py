@@ -2,8 +2,15 @@
 
 Belongs here: the order of the runs and the summary. Does not belong here: any stage. It uses the same definitions,
 instance and store as the UI, so `make ui` afterwards shows the runs.
+
+    python -m synthvlm_assets.demo [VARIANT …]
+
+trains the recipe's first variant, or the ones named, and compares them. Sources are independent of each other, so as
+many run at once as there are processors; what each draws does not depend on it.
 """
 
+import os
+import subprocess
 import sys
 import time
 import warnings
@@ -12,56 +19,80 @@ import dagster as dg
 
 from synthvlm_assets import settings
 from synthvlm_assets.definitions import build
-from synthvlm_assets.defs.training import checkpoint_key
 from synthvlm_core.captions import filtering, raw
+from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation import scores
 from synthvlm_core.images import synthesis
 from synthvlm_core.recipe import Recipe
 from synthvlm_core.release import stage as release
 from synthvlm_core.scoring import stage as scoring
 from synthvlm_core.store import Store
+from synthvlm_core.training import checkpoints
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+RUN = "--run"
 
 
-def main() -> int:
-    """Run every source, release the set, train the first variant, print the summary. Returns the exit status."""
-    warnings.filterwarnings("ignore", message=".*is currently in (preview|beta)|Specifying a partitions_def")
+def main(variants: list[str]) -> int:
+    """Run every source, release the set, train variants, print the summary. Returns the exit status."""
     recipe, store = settings.load_recipe(), Store(settings.store_url())
-    definitions = build(recipe, store.url())
+    variants = variants or [recipe.training.variants[0].name]
+    try:
+        for variant in variants:
+            checkpoints.variant_of(recipe, variant)
+    except Mendable as error:
+        print(error, file=sys.stderr)
+        return 2
     start = time.monotonic()
-    variant = recipe.training.variants[0].name
-    steps = [("curate_and_draw", source.name) for source in recipe.sources]
-    steps += [("release_set", ""), ("train", variant)]
-    with dg.DagsterInstance.get() as instance:
-        for job, partition in steps:
-            if not _run(definitions, instance, job, partition):
-                return 1
+    sources = [("curate_and_draw", source.name) for source in recipe.sources]
+    if not _run_all(sources, at_once=os.cpu_count() or 1):
+        return 1
+    if not _run_all([("release_set", ""), *(("train", variant) for variant in variants)], at_once=1):
+        return 1
     _funnel(store, recipe)
     _set(store, recipe)
-    _answers(store, recipe, variant)
+    for variant in variants:
+        _answers(store, recipe, variant)
+    _differences(store, recipe, variants)
     print(f"\nThat took {(time.monotonic() - start) / 60:.1f} minutes. Everything is in {store.url()}.")
     print("Look at it: make ui, then http://localhost:3000")
     return 0
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, partition: str) -> bool:
-    """Run a job for a partition, tell how it went, and what went wrong."""
-    print(f"{job.replace('_', ' '):<16} {partition:<14} …", end=" ", flush=True)
+def run(job: str, partition: str) -> int:
+    """One run in this process. Prints how it went, and what went wrong. Returns the exit status."""
+    warnings.filterwarnings("ignore", message=".*is currently in (preview|beta)|Specifying a partitions_def")
+    definitions = build(settings.load_recipe(), settings.store_url())
     start = time.monotonic()
-    result = definitions.resolve_job_def(job).execute_in_process(
-        partition_key=partition or None, instance=instance, run_config=QUIET, raise_on_error=False
-    )
-    print(f"{'done' if result.success else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
+    with dg.DagsterInstance.get() as instance:
+        result = definitions.resolve_job_def(job).execute_in_process(
+            partition_key=partition or None, instance=instance, run_config=QUIET, raise_on_error=False
+        )
+    told = [f"{job.replace('_', ' '):<16} {partition:<14} {'done' if result.success else 'FAILED':<6}"]
+    told[0] += f" in {time.monotonic() - start:.0f} s"
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            told = data.user_failure_data.description if data.user_failure_data else None
-            print(f"  {event.step_key}: {told or data.error_display_string}")
+            why = data.user_failure_data.description if data.user_failure_data else None
+            told.append(f"  {event.step_key}: {why or data.error_display_string}")
     for check in result.get_asset_check_evaluations():
         if not check.passed:
-            print(f"  check {check.asset_key.to_user_string()}.{check.check_name}: {check.description}")
-    return bool(result.success)
+            told.append(f"  check {check.asset_key.to_user_string()}.{check.check_name}: {check.description}")
+    print("\n".join(told), flush=True)
+    return 0 if result.success else 1
+
+
+def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> bool:
+    """Run jobs in processes of their own. The first failure lets no further one begin."""
+    waiting, running, sound = list(jobs), list[subprocess.Popen[bytes]](), True
+    while running or (waiting and sound):
+        while waiting and sound and len(running) < at_once:
+            running.append(subprocess.Popen([sys.executable, "-m", __spec__.name, RUN, *waiting.pop(0)]))
+        time.sleep(0.1)
+        ended = [process for process in running if process.poll() is not None]
+        sound &= all(process.returncode == 0 for process in ended)
+        running = [process for process in running if process not in ended]
+    return sound
 
 
 def _funnel(store: Store, recipe: Recipe) -> None:
@@ -91,7 +122,7 @@ def _set(store: Store, recipe: Recipe) -> None:
 
 
 def _answers(store: Store, recipe: Recipe, variant: str) -> None:
-    result = scores.existing(store, recipe, variant, checkpoint_key(store, recipe, variant, "finetune"))
+    result = scores.current(store, recipe, variant)
     for name, found in result["benchmarks"].items():
         print(f"\n{variant} on {name}, held-out questions:")
         for kind, numbers in {**found["by_kind"], "overall": found["overall"]}.items():
@@ -100,7 +131,19 @@ def _answers(store: Store, recipe: Recipe, variant: str) -> None:
                 f"  {kind:<12} {numbers['accuracy']:>6.1%}  ({numbers['low']:.1%} to {numbers['high']:.1%}),"
                 f" chance {numbers['chance']:>5.1%}  {bar}"
             )
+    language = result["language"]
+    print(f"  perplexity of held-out captions: {language['before']:.2f} before, {language['after']:.2f} after training")
+
+
+def _differences(store: Store, recipe: Recipe, variants: list[str]) -> None:
+    for other, benchmarks in scores.comparisons(store, recipe, variants[0]).items():
+        for name, kinds in benchmarks.items():
+            found = kinds[scores.OVERALL]
+            print(
+                f"\n{variants[0]} less {other} on {name}: {found['difference']:+.1%}"
+                f" ({found['low']:+.1%} to {found['high']:+.1%})"
+            )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(*sys.argv[2:]) if sys.argv[1:2] == [RUN] else main(sys.argv[1:]))

@@ -20,6 +20,8 @@ from synthvlm_core.release import stage as release
 from synthvlm_core.scoring import examples
 from synthvlm_core.scoring import stage as scoring
 from synthvlm_core.store import Store
+from synthvlm_core.training import checkpoints
+from synthvlm_core.training.checkpoints import Stage
 
 Metadata = dict[str, Any]
 SHEET = 18
@@ -151,8 +153,10 @@ def released_set(store: Store, recipe: Recipe, manifest: Mapping[str, Any]) -> M
     }
 
 
-def checkpoint(recipe: Recipe, manifest: Mapping[str, Any], uri: str) -> Metadata:
+def checkpoint(store: Store, recipe: Recipe, variant: str, stage: Stage) -> Metadata:
     """Steps, losses, the loss curve."""
+    key = checkpoints.current_key(store, recipe, variant, stage)
+    manifest = checkpoints.complete(store, variant, key)
     losses = manifest["losses"]
     return {
         "recipe": recipe.name,
@@ -163,12 +167,14 @@ def checkpoint(recipe: Recipe, manifest: Mapping[str, Any], uri: str) -> Metadat
         "last loss": losses[-1],
         "trained parameters": manifest["trained_parameters"],
         "loss curve": image(previews.loss_curve(losses, f"{manifest['precision']}, {manifest['device']}")),
-        "dagster/uri": uri,
+        "dagster/uri": str(store.fs.unstrip_protocol(checkpoints.path(store, variant, key))),
     }
 
 
-def evaluation(recipe: Recipe, result: Mapping[str, Any], uri: str) -> Metadata:
-    """Accuracy by kind against chance with intervals, language before and after, answered pictures."""
+def evaluation(store: Store, recipe: Recipe, variant: str) -> Metadata:
+    """Accuracy by kind against chance with intervals, the difference to other variants, language before and after,
+    answered pictures."""
+    result = evaluations.current(store, recipe, variant)
     rows, numbers = [], {}
     for name, scores in result["benchmarks"].items():
         for kind, found in {"overall": scores["overall"], **scores["by_kind"]}.items():
@@ -188,16 +194,35 @@ def evaluation(recipe: Recipe, result: Mapping[str, Any], uri: str) -> Metadata:
         numbers[f"chance {name}"] = scores["overall"]["chance"]
     answered = [
         (a.picture, f"{a.question} — {a.answer or '(nothing)'}", "right" if a.right else f"wrong: {a.truth}")
-        for a in evaluations.examples(dict(result))
+        for a in evaluations.examples(result)
     ]
+    differences = [
+        dg.TableRecord(
+            {
+                "other variant": other,
+                "benchmark": name,
+                "kind": kind,
+                "difference": round(found["difference"], 4),
+                "95 % interval": f"{found['low']:+.3f} to {found['high']:+.3f}",
+                "questions": found["n"],
+            }
+        )
+        for other, benchmarks in evaluations.comparisons(store, recipe, variant).items()
+        for name, kinds in benchmarks.items()
+        for kind, found in kinds.items()
+    ]
+    against = {"accuracy less that of other variants": dg.MetadataValue.table(differences)} if differences else {}
     return {
         "recipe": recipe.name,
         **numbers,
         "perplexity before": result["language"]["before"],
         "perplexity after": result["language"]["after"],
         "accuracy by kind": dg.MetadataValue.table(rows),
+        **against,
         "answered questions": jpeg(contact_sheets.contact_sheet(answered)),
-        "dagster/uri": uri,
+        "dagster/uri": str(
+            store.fs.unstrip_protocol(evaluations.location(store, variant, result["inputs"]["checkpoint_key"], recipe))
+        ),
     }
 
 

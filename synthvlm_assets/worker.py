@@ -84,10 +84,8 @@ def evaluation(store: Store, recipe: Recipe, variant: str, progress: Progress) -
     from synthvlm_core.evaluation import scores
     from synthvlm_core.training import checkpoints
 
-    method = checkpoints.variant_of(recipe, variant).selection
-    content = release.manifest(store, recipe, method)["content_hash"]
-    checkpoint = checkpoints.existing(store, recipe, variant, content, "finetune")
-    return scores.evaluate(store, recipe, variant, checkpoint["key"], on_progress=progress)
+    key = checkpoints.current_key(store, recipe, variant, "finetune")
+    return scores.evaluate(store, recipe, variant, key, on_progress=progress)
 
 
 STAGES = {

@@ -7,7 +7,7 @@ judging captions (synthvlm_core.captions).
 import dagster as dg
 
 from synthvlm_assets import metadata, partitions
-from synthvlm_assets.compute import CODE_VERSION_TAG, Worker, mendable
+from synthvlm_assets.compute import CODE_VERSION_TAG, RETRIES, Worker, mendable
 from synthvlm_assets.settings import Settings
 from synthvlm_core import hashing, records
 from synthvlm_core.captions import filtering, raw
@@ -30,7 +30,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         owners=["team:curation"],
         code_version=raw_version(recipe),
         metadata={"dagster/column_schema": metadata.column_schema(records.RAW_CAPTIONS)},
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
     )
     def raw_captions(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
         """Captions of one source as they stood in its published files; rows that are no captions go to quarantine.
@@ -53,7 +53,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         owners=["team:curation"],
         code_version=filtering.code_version(recipe),
         metadata={"dagster/column_schema": metadata.column_schema(records.FILTERED_CAPTIONS)},
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
         pool="worker",
     )
     def filtered_captions(

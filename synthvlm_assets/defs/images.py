@@ -8,7 +8,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata, partitions
 from synthvlm_assets.checking import partitioned_check
-from synthvlm_assets.compute import CODE_VERSION_TAG, Worker
+from synthvlm_assets.compute import CODE_VERSION_TAG, RETRIES, Worker
 from synthvlm_assets.settings import Settings
 from synthvlm_core import records, selection
 from synthvlm_core.images import checks as image_checks
@@ -30,7 +30,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         owners=["team:synthesis"],
         code_version=synthesis.code_version(recipe),
         metadata={"dagster/column_schema": metadata.column_schema(records.SYNTHETIC_IMAGES)},
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
         pool="gpu",
     )
     def synthetic_images(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
@@ -56,7 +56,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         owners=["team:synthesis"],
         code_version=scoring.code_version(recipe),
         metadata={"dagster/column_schema": metadata.column_schema(records.SCORES)},
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
         pool="gpu",
     )
     def scored_pairs(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata
 from synthvlm_assets.checking import check
-from synthvlm_assets.compute import CODE_VERSION_TAG, Worker
+from synthvlm_assets.compute import CODE_VERSION_TAG, RETRIES, Worker
 from synthvlm_assets.settings import Settings
 from synthvlm_core import records
 from synthvlm_core.recipe import Recipe
@@ -25,7 +25,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         owners=["team:synthesis"],
         code_version=stage.code_version(recipe),
         metadata={"dagster/column_schema": metadata.column_schema(records.SYNTHVLM_100K)},
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
         pool="worker",
     )
     def synthvlm_100k(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:

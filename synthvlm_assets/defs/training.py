@@ -10,13 +10,12 @@ import dagster as dg
 
 from synthvlm_assets import metadata, partitions
 from synthvlm_assets.checking import partitioned_check
-from synthvlm_assets.compute import CODE_VERSION_TAG, Worker
+from synthvlm_assets.compute import CODE_VERSION_TAG, RETRIES, Worker
 from synthvlm_assets.settings import Settings
 from synthvlm_core import hashing
 from synthvlm_core.evaluation import scores
 from synthvlm_core.findings import Finding
 from synthvlm_core.recipe import Recipe
-from synthvlm_core.release import stage as release
 from synthvlm_core.store import Store
 from synthvlm_core.training import checkpoints
 from synthvlm_core.training import checks as training_checks
@@ -51,7 +50,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         group_name="training",
         owners=["team:training"],
         automation_condition=WHEN_CONTENT_CHANGED,
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
         pool="gpu",
     )
     def projector_checkpoint(
@@ -68,7 +67,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         group_name="training",
         owners=["team:training"],
         automation_condition=WHEN_CONTENT_CHANGED,
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
         pool="gpu",
     )
     def vlm_checkpoint(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
@@ -83,7 +82,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         group_name="training",
         owners=["team:training"],
         automation_condition=WHEN_CONTENT_CHANGED,
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRIES,
         pool="gpu",
     )
     def evaluation(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
@@ -91,11 +90,8 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         after."""
         store, recipe = settings.open_store(), settings.run_recipe(context)
         result = worker.run(context, recipe, "evaluation")
-        key = checkpoint_key(store, recipe, context.partition_key, "finetune")
-        found = scores.existing(store, recipe, context.partition_key, key)
-        uri = str(store.fs.unstrip_protocol(scores.location(store, context.partition_key, key, recipe)))
         return result._replace(
-            metadata={**(result.metadata or {}), **metadata.evaluation(recipe, found, uri)},
+            metadata={**(result.metadata or {}), **metadata.evaluation(store, recipe, context.partition_key)},
             tags={CODE_VERSION_TAG: evaluation_version(recipe)},
         )
 
@@ -161,39 +157,29 @@ def evaluation_version(recipe: Recipe) -> str:
     return hashing.of_json([recipe.evaluation.model_dump(mode="json", exclude={"batch_size"}), scores.STAGE_VERSION])
 
 
-def checkpoint_key(store: Store, recipe: Recipe, variant: str, stage: Stage) -> str:
-    """The key of a variant's checkpoint of the latest release of its selection."""
-    method = checkpoints.variant_of(recipe, variant).selection
-    return checkpoints.key(recipe, variant, release.manifest(store, recipe, method)["content_hash"], stage)
-
-
 def _checkpoint(
     context: dg.AssetExecutionContext, settings: Settings, worker: Worker, stage: Stage
 ) -> dg.MaterializeResult:
     store, recipe = settings.open_store(), settings.run_recipe(context)
     result = worker.run(context, recipe, "projector_checkpoint" if stage == "align" else "vlm_checkpoint")
-    key = checkpoint_key(store, recipe, context.partition_key, stage)
-    uri = str(store.fs.unstrip_protocol(checkpoints.path(store, context.partition_key, key)))
-    shown = metadata.checkpoint(recipe, checkpoints.complete(store, context.partition_key, key), uri)
     return result._replace(
-        metadata={**(result.metadata or {}), **shown},
+        metadata={**(result.metadata or {}), **metadata.checkpoint(store, recipe, context.partition_key, stage)},
         tags={CODE_VERSION_TAG: checkpoints.code_version(recipe, stage)},
     )
 
 
 def _files_match_manifest(stage: Stage, store: Store, recipe: Recipe, variant: str) -> Finding:
-    return training_checks.files_match_manifest(store, variant, checkpoint_key(store, recipe, variant, stage))
+    return training_checks.files_match_manifest(store, variant, checkpoints.current_key(store, recipe, variant, stage))
 
 
 def _loads_and_answers(stage: Stage, store: Store, recipe: Recipe, variant: str) -> Finding:
-    key = checkpoint_key(store, recipe, variant, stage)
+    key = checkpoints.current_key(store, recipe, variant, stage)
     return training_checks.checkpoint_loads_and_answers(store, recipe, variant, key, stage)
 
 
 def _loss_fell(stage: Stage, store: Store, recipe: Recipe, variant: str) -> Finding:
-    return training_checks.loss_fell(store, variant, checkpoint_key(store, recipe, variant, stage))
+    return training_checks.loss_fell(store, variant, checkpoints.current_key(store, recipe, variant, stage))
 
 
 def _beats_chance(store: Store, recipe: Recipe, variant: str) -> Finding:
-    key = checkpoint_key(store, recipe, variant, "finetune")
-    return training_checks.evaluation_beats_chance(scores.existing(store, recipe, variant, key))
+    return training_checks.evaluation_beats_chance(scores.current(store, recipe, variant))

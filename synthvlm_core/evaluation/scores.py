@@ -15,6 +15,7 @@ Definitions
                 questions of one picture stand and fall together; 95 %
 """
 
+import contextlib
 import io
 import math
 from collections import Counter
@@ -125,6 +126,22 @@ def existing(
     found: dict[str, Any] | None = store.get_json(location(store, variant, checkpoint_key, recipe, counts))
     if found is None:
         raise LookupError(f"evaluation of variant {variant!r} is not in {store.url()}: materialize it first")
+    return found
+
+
+def current(store: Store, recipe: Recipe, variant: str) -> dict[str, Any]:
+    """The stored result of a variant's latest checkpoint. Raises LookupError with the remedy if there is none."""
+    return existing(store, recipe, variant, checkpoints.current_key(store, recipe, variant, "finetune"))
+
+
+def comparisons(store: Store, recipe: Recipe, variant: str) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """`compare` of a variant with each other variant of the recipe that is evaluated, by the other's name."""
+    mine = current(store, recipe, variant)
+    found = {}
+    for other in recipe.training.variants:
+        if other.name != variant:
+            with contextlib.suppress(LookupError):  # not evaluated yet
+                found[other.name] = compare(mine, current(store, recipe, other.name))
     return found
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from synthvlm_core import hashing, models, tables
 from synthvlm_core.recipe import Recipe, RecipeError, TrainingStage, Variant
+from synthvlm_core.release import stage as release
 from synthvlm_core.store import Store
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,17 @@ def key(recipe: Recipe, variant: str, release_content_hash: str, stage: Stage) -
     if stage == "finetune":
         parts += [_deciding(training.finetune), _file_digest(instructions_path(recipe))]
     return hashing.of_json([stage, parts])
+
+
+def current_key(store: Store, recipe: Recipe, variant: str, stage: Stage) -> str:
+    """The key of a variant's checkpoint for the latest release of its selection.
+
+    Raises:
+        NotMaterialized: if there is no such release.
+        RecipeError: as `key`.
+    """
+    method = variant_of(recipe, variant).selection
+    return key(recipe, variant, release.manifest(store, recipe, method)["content_hash"], stage)
 
 
 def instructions_path(recipe: Recipe) -> Path:

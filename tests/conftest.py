@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def small_recipe(source_files: Path) -> Recipe:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def edited() -> Callable[..., Recipe]:
     """Edit a recipe as a person edits the file: edited(recipe, {"captions.alphanumeric.min_ratio": 0.7})."""
 
@@ -80,6 +81,20 @@ def edited() -> Callable[..., Recipe]:
         return recipes.loads(json.dumps(values))
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def worker_hook() -> Callable[[Path, str], str]:
+    """Code that every worker process runs before its work: PYTHONPATH = worker_hook(empty folder, code)."""
+
+    def write(folder: Path, code: str) -> str:
+        folder.mkdir()
+        guard = "import sys\nif 'synthvlm_assets.worker' in ' '.join(sys.orig_argv):\n"
+        body = textwrap.indent(textwrap.dedent(code), "    ")
+        (folder / "sitecustomize.py").write_text(guard + body)
+        return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A whole deployment as `make ui` starts it: webserver, daemon, code server, over a recipe file that tests edit."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,10 +20,12 @@ import pytest
 import yaml
 
 from synthvlm_core import recipe as recipes
+from synthvlm_core.miniature import files
 from synthvlm_core.recipe import Recipe
 from synthvlm_core.store import Store
 
 ROOT = Path(__file__).parents[2]
+ROWS = 14
 LOCATION = {"repositoryLocationName": "synthvlm", "repositoryName": "__repository__"}
 
 
@@ -53,10 +56,36 @@ class Deployment:
         assert "errors" not in answer, answer
         return answer["data"]
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self, status: str = "") -> list[dict[str, Any]]:
+        """All runs, or those of a status."""
         found = self.graphql("{runsOrError {... on Runs {results {runId status tags {key value}}}}}")
-        runs = found["runsOrError"]["results"]
+        runs = [run for run in found["runsOrError"]["results"] if status in ("", run["status"])]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in runs]
+
+    def why(self, run_id: str) -> str:
+        """What the UI shows of a run's failed steps."""
+        found = self.graphql(
+            "query($r: ID!) {logsForRun(runId: $r) {... on EventConnection {events {... on ExecutionStepFailureEvent"
+            " {failureMetadata {description} error {message}}}}}}",
+            r=run_id,
+        )
+        return str([event for event in found["logsForRun"]["events"] if event])
+
+    def backfill(self, *assets: str, seconds: float = 400) -> str:
+        """Launch a backfill of all partitions as the UI does and wait for it. Returns its status."""
+        answer = self.graphql(
+            "mutation($p: LaunchBackfillParams!) {launchPartitionBackfill(backfillParams: $p)"
+            " {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}}",
+            p={"assetSelection": [{"path": [asset]} for asset in assets], "allPartitions": True},
+        )
+        query = "query($b: String!) {partitionBackfillOrError(backfillId: $b) {... on PartitionBackfill {status}}}"
+        name = answer["launchPartitionBackfill"]["backfillId"]
+
+        def ended() -> str:
+            status = self.graphql(query, b=name)["partitionBackfillOrError"]["status"]
+            return "" if status in ("REQUESTED", "CANCELING", "FAILING") else str(status)
+
+        return str(self.wait(ended, f"backfill {name}", seconds))
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
         """The first true value of a condition; fails naming what was waited for, with the runs as they are."""
@@ -89,13 +118,65 @@ class Deployment:
         return dict(self.wait(done, f"run {run_id}"))
 
 
+@pytest.fixture(scope="session")
+def four_sources(tmp_path_factory: pytest.TempPathFactory, edited: Callable[..., Recipe]) -> Recipe:
+    """The miniature recipe over a few rows of each source, with a few training steps of each kind."""
+    folder = tmp_path_factory.mktemp("four")
+    files.write_source_files(folder, seed=5, rows=ROWS)
+    miniature = recipes.load("miniature")
+    shipped, sources = Path(miniature.folder, "../miniature/sources").resolve(), []
+    for source in miniature.model_dump(mode="json")["sources"]:
+        for key in ("files", "metadata_files"):
+            here = [Path(miniature.folder, name).resolve().relative_to(shipped) for name in source[key]]
+            source[key] = [str(folder / name) for name in here]
+        sources.append(source)
+    return edited(
+        miniature,
+        {
+            "name": "four",
+            "sources": sources,
+            "captions.rejected_share": [0.0, 1.0],
+            "generator.images_per_caption": 1,
+            "generator.batch_size": 4,
+            "scores.clip_score.batch_size": 4,
+            "selection.size": 6,
+            "selection.floor": {},
+            "selection.source_thresholds": {},
+            "training.align.epochs": 1.0,
+            "training.align.global_batch": 2,
+            "training.align.micro_batch": 2,
+            "training.finetune.epochs": 0.02,
+            "evaluation.batch_size": 16,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(four_sources: Recipe, edited: Callable[..., Recipe]) -> Recipe:
+    """The same over two sources, drawn in three steps."""
+    two = [source.model_dump(mode="json") for source in four_sources.sources[:2]]
+    return edited(four_sources, {"name": "tiny", "sources": two, "generator.steps": 3})
+
+
 @pytest.fixture
-def deployment(tmp_path: Path, small_recipe: Recipe, source_files: Path) -> Iterator[Deployment]:
+def deployment(deploy: Callable[[Recipe], Deployment], small_recipe: Recipe) -> Deployment:
+    return deploy(small_recipe)
+
+
+@pytest.fixture
+def deploy(tmp_path: Path, source_files: Path) -> Iterator[Callable[[Recipe], Deployment]]:
+    """Start a deployment of a recipe, written as a file beside its source files."""
+    with contextlib.ExitStack() as running:
+        yield lambda recipe: running.enter_context(_deployed(recipe, tmp_path, source_files))
+
+
+@contextlib.contextmanager
+def _deployed(recipe: Recipe, tmp_path: Path, source_files: Path) -> Iterator[Deployment]:
     home = tmp_path / "dagster_home"
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
-    recipe_file = source_files / "small.yaml"
-    recipe_file.write_text(yaml.safe_dump(small_recipe.model_dump(mode="json", exclude={"folder"})))
+    recipe_file = source_files / f"{recipe.name}.yaml"
+    recipe_file.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"folder"})))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,10 +1,12 @@
-"""What a person sees: the graph, a click on Materialize, a materialization with its histograms."""
+"""What a person sees: the graph, a click on Materialize, what came out with its plots and pictures."""
 
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+from synthvlm_core.recipe import Recipe
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -16,7 +18,7 @@ QUIET += ["--disable-quic", "--disable-sync", "--no-first-run"]
 
 
 @pytest.fixture
-def page(deployment):
+def page():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -35,16 +37,21 @@ def shot(page, name: str) -> None:
         page.screenshot(path=str(Path(folder, f"{name}.png")))
 
 
-def test_a_person_materializes_all_sources_and_looks_at_them(deployment, page) -> None:
-    deployment.graphql("mutation {setNuxSeen}")  # the welcome dialog of a new instance
-    page.goto(f"{deployment.url}/asset-groups/")
-    page.get_by_text("training").first.wait_for()  # groups are folded
+def look(page, url: str, text: str, name: str) -> None:
+    """Open a page, wait until it shows a text, keep a screenshot."""
+    page.goto(url)
+    page.get_by_text(text).first.wait_for()
     page.wait_for_timeout(1500)
-    shot(page, "graph")
+    shot(page, name)
 
-    page.goto(f"{deployment.url}/locations/__repository__@synthvlm/asset-groups/captions")
-    page.get_by_text("filtered_captions").first.wait_for()
-    page.get_by_text("raw_captions").first.wait_for()
+
+def test_a_person_materializes_all_sources_and_looks_at_them(deploy, page, four_sources: Recipe) -> None:
+    running = deploy(four_sources)
+    running.graphql("mutation {setNuxSeen}")  # the welcome dialog of a new instance
+    look(page, f"{running.url}/asset-groups/", "training", "graph")
+
+    page.goto(f"{running.url}/locations/__repository__@synthvlm/jobs/curate_and_draw")
+    page.get_by_text("scored_pairs").first.wait_for()
     page.get_by_role("button", name="Materialize all").click()
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
@@ -52,23 +59,17 @@ def test_a_person_materializes_all_sources_and_looks_at_them(deployment, page) -
     dialog.get_by_text("All", exact=True).first.click()
     shot(page, "dialog")
     dialog.get_by_role("button", name="Launch backfill").click()
-    deployment.wait(
-        lambda: [run["status"] for run in deployment.runs()].count("SUCCESS") >= 2, "a backfill of both sources", 240
-    )
+    running.wait(lambda: len(running.runs("SUCCESS")) == len(four_sources.sources), "a backfill of all sources", 600)
 
-    page.goto(f"{deployment.url}/assets/filtered_captions?view=partitions&partition=laion")
-    page.get_by_text("rejected by rule").first.wait_for()
-    page.wait_for_timeout(1500)
-    shot(page, "partition")
-    page.goto(f"{deployment.url}/assets/filtered_captions?view=events&partition=laion")
-    page.get_by_text("histograms").first.wait_for()
-    page.wait_for_timeout(1500)
-    shot(page, "events")
-    page.goto(f"{deployment.url}/assets/filtered_captions?view=checks")
-    page.get_by_text("kept_captions_pass_every_rule").first.wait_for()
-    page.wait_for_timeout(1500)
-    shot(page, "checks")
-    page.goto(f"{deployment.url}/assets/filtered_captions?view=overview")
-    page.get_by_text("caption_id").first.wait_for()
-    page.wait_for_timeout(1500)
-    shot(page, "overview")
+    assets = f"{running.url}/assets"
+    look(page, f"{assets}/filtered_captions?view=partitions&partition=laion", "rejected by rule", "partition")
+    look(page, f"{assets}/filtered_captions?view=events&partition=laion", "histograms", "events")
+    look(page, f"{assets}/filtered_captions?view=overview", "caption_id", "overview")
+    look(page, f"{assets}/scored_pairs?view=checks", "scores_reach_the_thresholds", "checks")
+    for asset, told in (("synthetic_images", "some images"), ("scored_pairs", "best, median and worst pairs")):
+        look(page, f"{assets}/{asset}?view=events&partition=sbu", told, asset)
+        shown = page.locator("img[src^='data:image/']")
+        shown.first.scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        shot(page, f"{asset}_pictures")
+        assert shown.evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 300)")

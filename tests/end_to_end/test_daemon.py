@@ -1,10 +1,15 @@
 """The sensor through the real daemon, and an edit of the recipe file while runs are coming."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from synthvlm_assets.settings import RECIPE_TAG
+from synthvlm_core import recipe as recipes
 from synthvlm_core.captions import filtering, raw
 from synthvlm_core.recipe import Recipe
+from synthvlm_core.release import stage as release
+
+GRAPH = ("raw_captions", "filtered_captions", "synthetic_images", "scored_pairs", "synthvlm_100k")
 
 
 def succeeded(deployment, count: int) -> Callable[[], bool]:
@@ -46,3 +51,64 @@ def test_an_edit_of_the_recipe_waits_for_a_reload(deployment) -> None:
     decided = filtering.manifest(deployment.store, after, "laion")
     assert decided["measured"] == 0
     assert decided["kept"] < filtering.manifest(deployment.store, before, "laion")["kept"]
+
+
+NONSENSE = (
+    "the mayor opens the new bridge over the river in spring",
+    "four teachers discuss the history of European railways",
+    "a bowl of soup with carrots and noodles on the table",
+)
+"""Captions that pass every rule on text and that no miniature model can picture."""
+
+
+def test_a_failing_source_holds_back_set_and_training_until_it_is_mended(
+    deploy: Callable, small_recipe: Recipe, edited: Callable, source_files: Path
+) -> None:
+    """Dagster builds an unpartitioned asset behind a failed partition anyway: the set itself must refuse."""
+    shipped = Path(recipes.load("miniature").folder, "../miniature").resolve()
+    (source_files / "cc.tsv").write_text("".join(f"{text}\thttps://example.com/{text[:3]}\n" for text in NONSENSE))
+    recipe = edited(
+        small_recipe,
+        {
+            "generator.model.id": str(shipped / "models" / "text-to-image"),
+            "generator.steps": 6,
+            "generator.batch_size": 4,
+            "scores.clip_score.model.id": str(shipped / "models" / "clip"),
+            "selection.size": 4,
+            "selection.floor": {},
+            "selection.source_thresholds": {"mean_clip_score": 0.3},
+            "training.automatic": True,
+            "training.vision_tower.id": str(shipped / "models" / "clip-vision"),
+            "training.instructions": str(shipped / "sources" / "instructions.json"),
+            "training.align.epochs": 1.0,
+            "training.align.global_batch": 2,
+            "training.align.micro_batch": 2,
+            "training.variants": [
+                {
+                    "name": "automatic",
+                    "language_model": {"id": str(shipped / "models" / "language")},
+                    "selection": "synthvlm",
+                }
+            ],
+        },
+    )
+    running = deploy(recipe)
+    assert running.backfill(*GRAPH) == "COMPLETED_FAILED"
+    assert not [run for run in running.runs() if run["tags"].get("dagster/partition") == "automatic"]
+    failed = {run["tags"].get("dagster/partition", ""): run["runId"] for run in running.runs("FAILURE")}
+    assert set(failed) == {"cc", ""}
+    assert "mean clip score" in running.why(failed[""])
+    assert running.store.files(running.store.path("releases", recipe.release.name), ".json") == []
+
+    (source_files / "cc.tsv").write_text("a large blue circle on a grey background\thttps://example.com/b\n")
+    assert running.backfill(*GRAPH) == "COMPLETED_SUCCESS"
+    sources = release.manifest(running.store, running.recipe())["report"]["sources"]
+    assert {name: found["available"] for name, found in sources.items()} == {"laion": 4, "cc": 1}
+
+    def trained() -> bool:
+        partitions = '{assetNodeOrError(assetKey: {path: ["projector_checkpoint"]}) {... on AssetNode'
+        partitions += " {assetPartitionStatuses {... on DefaultPartitionStatuses {materializedPartitions}}}}}"
+        found = running.graphql(partitions)["assetNodeOrError"]["assetPartitionStatuses"]
+        return found["materializedPartitions"] == ["automatic"]
+
+    running.wait(trained, "the retraining sensor to train on the released set", 300)

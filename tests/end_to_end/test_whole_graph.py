@@ -1,138 +1,209 @@
-"""From source files to an evaluated checkpoint, with the shipped models and a very small recipe, through Dagster."""
+"""From source files to an evaluated checkpoint, with the shipped models and a very small recipe, through Dagster.
+
+Every worker of the first run is killed in the middle of its work and started again by Dagster.
+"""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from synthvlm_assets.definitions import build
-from synthvlm_core import recipe as recipes
+from synthvlm_core.captions import filtering, raw
+from synthvlm_core.evaluation import questions, scores
 from synthvlm_core.images import synthesis
-from synthvlm_core.miniature import files
 from synthvlm_core.recipe import Recipe
 from synthvlm_core.release import stage as release
 from synthvlm_core.scoring import stage as scoring
 from synthvlm_core.store import Store
+from synthvlm_core.training import trainer
 
 Edit = Callable[[Recipe, dict[str, object]], Recipe]
-ROWS = 14
 
-
-@pytest.fixture
-def tiny(tmp_path: Path, edited: Edit) -> Recipe:
-    """The miniature recipe over a few rows of two sources, with one training step of each kind."""
-    folder = tmp_path / "tiny"
-    files.write_source_files(folder, seed=5, rows=ROWS)
-    miniature = recipes.load("miniature")
-    by_name = {source.name: source for source in miniature.sources}
-    rebased = [
-        {**by_name[name].model_dump(mode="json"), "files": [str(next((folder / name).iterdir()))]}
-        for name in ("laion", "cc")
-    ]
-    return edited(
-        miniature,
-        {
-            "name": "tiny",
-            "sources": rebased,
-            "captions.rejected_share": [0.0, 1.0],
-            "generator.steps": 3,
-            "generator.images_per_caption": 1,
-            "generator.batch_size": 4,
-            "selection.size": 6,
-            "selection.source_thresholds": {},
-            "training.align.epochs": 1.0,
-            "training.align.global_batch": 2,
-            "training.align.micro_batch": 2,
-            "training.finetune.epochs": 0.02,
-            "evaluation.batch_size": 16,
-        },
-    )
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    (tmp_path / "dagster").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
-        yield instance
-
-
-def run(recipe: Recipe, store: Store, instance: dg.DagsterInstance, job: str, partition: str | None = None):
-    return (
-        build(recipe, store.url())
-        .resolve_job_def(job)
-        .execute_in_process(partition_key=partition, instance=instance, raise_on_error=False)
-    )
-
-
-def latest(instance: dg.DagsterInstance, asset: str) -> dg.AssetMaterialization:
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    assert event is not None
-    assert event.asset_materialization is not None
-    return event.asset_materialization
-
-
-def test_captions_become_an_evaluated_checkpoint(
-    tiny: Recipe, store: Store, instance: dg.DagsterInstance, edited: Edit
-) -> None:
-    for source in ("laion", "cc"):
-        assert run(tiny, store, instance, "curate_and_draw", source).success
-    drawn = synthesis.manifest(store, tiny, "laion")
-    assert drawn["healthy"] == drawn["wanted"] > 0
-    scored = latest(instance, "scored_pairs")
-    assert "data:image/jpeg;base64," in scored.metadata["best, median and worst pairs"].value
-
-    assert run(tiny, store, instance, "release_set").success
-    released = release.manifest(store, tiny)
-    assert released["rows"] == 6
-    folder = release.location(store, released)
-    conversations = json.loads(store.get(f"{folder}/llava/synthvlm.json"))
-    assert len(conversations) == 6
-    assert (Path(folder) / "llava" / "images" / conversations[0]["image"]).is_file()
-
-    variant = tiny.training.variants[0].name
-    assert run(tiny, store, instance, "train", variant).success
-    evaluated = latest(instance, "evaluation")
-    assert evaluated.partition == variant
-    assert 0.0 <= evaluated.metadata["accuracy miniature"].value <= 1.0
-    assert "data:image/png;base64," in latest(instance, "vlm_checkpoint").metadata["loss curve"].value
-
-    # again: nothing is drawn, scored, released or trained anew, and every data version is the same
-    versions = {asset: latest(instance, asset).tags["dagster/data_version"] for asset in ASSETS}
-    assert run(tiny, store, instance, "curate_and_draw", "cc").success
-    assert run(tiny, store, instance, "release_set").success
-    assert run(tiny, store, instance, "train", variant).success
-    assert {asset: latest(instance, asset).tags["dagster/data_version"] for asset in ASSETS} == versions
-    assert latest(instance, "synthetic_images").metadata["drawn"].value == 0
-
-    # one more image per caption: only the missing ones are drawn
-    more = edited(tiny, {"generator.images_per_caption": 2})
-    assert run(more, store, instance, "curate_and_draw", "cc").success
-    again = synthesis.manifest(store, more, "cc")
-    assert again["drawn"] == again["wanted"] / 2
-    assert scoring.manifest(store, more, "cc")["pairs"] == again["healthy"]
-
-
-ASSETS = (
+KILL_ONCE = """
+    import os, pathlib, signal
+    stage, marks = sys.orig_argv[-1], pathlib.Path({marks!r})
+    def kill_after(count, owner, name):
+        real, calls = getattr(owner, name), []
+        def counted(*arguments, **options):
+            result = real(*arguments, **options)
+            calls.append(name)
+            if len(calls) == count:
+                (marks / stage).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+        setattr(owner, name, counted)
+    if stage == "evaluation":
+        from synthvlm_core.evaluation import questions
+        questions.MINIATURE_QUESTIONS.update({questions!r})
+    if not (marks / stage).exists():
+        from synthvlm_core import store, tables
+        if stage == "filtered_captions":
+            kill_after(1, tables.Folder, "put")
+        elif stage == "synthetic_images":
+            from synthvlm_core.images import synthesis
+            synthesis.draw_source.__kwdefaults__["shard_rows"] = 4
+            kill_after(1, tables.Folder, "put")
+        elif stage == "scored_pairs":
+            from synthvlm_core.scoring import stage as scoring
+            scoring.SHARD_ROWS = 4
+            kill_after(1, tables.Folder, "put")
+        elif stage == "synthvlm_100k":
+            kill_after(3, store.Store, "replace")
+        elif stage == "evaluation":
+            kill_after(1, questions, "ask")
+        else:
+            from synthvlm_core.training import loop, trainer
+            for train in (trainer.align, trainer.finetune):
+                train.__kwdefaults__["save_steps"] = 1
+            kill_after(1, loop._Mark, "on_save")
+    """
+"""A worker of each stage kills itself with SIGKILL once: after its first shard, the third file of a release, the first
+step of training, the answers."""
+FEW_QUESTIONS = {"test": 32, "held_out": 16}
+STAGES = (
     "filtered_captions",
     "synthetic_images",
     "scored_pairs",
     "synthvlm_100k",
     "projector_checkpoint",
+    "vlm_checkpoint",
     "evaluation",
 )
 
 
-def test_a_failing_source_stops_the_release(
-    tiny: Recipe, store: Store, instance: dg.DagsterInstance, edited: Edit
-) -> None:
-    strict = edited(tiny, {"selection.source_thresholds": {"mean_clip_score": 0.999}})
-    for source in ("laion", "cc"):
-        result = run(strict, store, instance, "curate_and_draw", source)
-        failed = [e.check_name for e in result.get_asset_check_evaluations() if not e.passed]
-        assert failed == ["scores_reach_the_thresholds"]
-    result = run(strict, store, instance, "release_set")
+@dataclass
+class World:
+    """A store and an instance in a folder, and the recipe they serve."""
+
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def store(self) -> Store:
+        return Store(str(self.folder / "store"))
+
+    def run(self, job: str, partition: str | None = None, recipe: Recipe | None = None) -> dg.ExecuteInProcessResult:
+        with self.instance() as instance:
+            return (
+                build(recipe or self.recipe, self.store.url())
+                .resolve_job_def(job)
+                .execute_in_process(partition_key=partition, instance=instance, raise_on_error=False)
+            )
+
+    def run_all(self) -> list[dg.ExecuteInProcessResult]:
+        runs = [self.run("curate_and_draw", source.name) for source in self.recipe.sources]
+        return [*runs, self.run("release_set"), self.run("train", self.recipe.training.variants[0].name)]
+
+    def instance(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.local_temp(str(self.folder / "dagster"))
+
+    def latest(self, asset: str) -> dg.AssetMaterialization:
+        with self.instance() as instance:
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event is not None
+        assert event.asset_materialization is not None
+        return event.asset_materialization
+
+    def versions(self) -> dict[str, str]:
+        return {asset: self.latest(asset).tags["dagster/data_version"] for asset in STAGES}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, tiny: Recipe, worker_hook) -> Iterator[tuple[World, list[dg.ExecuteInProcessResult]]]:
+    """The whole graph after a run in which every stage was killed once."""
+    folder = tmp_path_factory.mktemp("killed")
+    for name in ("dagster", "marks"):
+        (folder / name).mkdir()
+    world = World(folder, tiny)
+    with pytest.MonkeyPatch.context() as patch:
+        for split, number in FEW_QUESTIONS.items():
+            patch.setitem(questions.MINIATURE_QUESTIONS, split, number)
+        patch.setenv(
+            "PYTHONPATH",
+            worker_hook(folder / "hook", KILL_ONCE.format(marks=str(folder / "marks"), questions=FEW_QUESTIONS)),
+        )
+        yield world, world.run_all()
+
+
+@pytest.fixture
+def world(killed: tuple[World, list[dg.ExecuteInProcessResult]], tmp_path: Path) -> World:
+    """A copy of the finished world that a test may change."""
+    shutil.copytree(killed[0].folder, tmp_path / "world")
+    return World(tmp_path / "world", killed[0].recipe)
+
+
+def test_killed_workers_are_started_again_and_end_like_an_uninterrupted_run(killed, tmp_path: Path) -> None:
+    world, results = killed
+    assert all(result.success for result in results)
+    assert {mark.name for mark in (world.folder / "marks").iterdir()} == set(STAGES)
+    restarted = [
+        event for result in results for event in result.all_events if event.event_type_value == "STEP_RESTARTED"
+    ]
+    assert len(restarted) == len(STAGES)
+
+    clean, recipe, variant = Store(str(tmp_path / "clean")), world.recipe, world.recipe.training.variants[0].name
+    for source in recipe.sources:
+        raw.collect(clean, recipe, source.name)
+        filtering.decide(clean, recipe, source.name)
+        drawn = synthesis.draw_source(clean, recipe, source.name)
+        scored = scoring.score_source(clean, recipe, source.name)
+    released = release.publish(clean, recipe)
+    content = released["content_hash"]
+    pairs = f"{release.location(clean, released)}/data"
+    aligned = trainer.align(clean, recipe, variant, pairs=pairs, release_content_hash=content)
+    tuned = trainer.finetune(clean, recipe, variant, release_content_hash=content)
+    evaluated = scores.evaluate(clean, recipe, variant, tuned["key"])
+    versions = world.versions()
+    made = (drawn, scored, released, aligned, tuned, evaluated)
+    assert [versions[stage] for stage in STAGES[1:]] == [found["content_hash"] for found in made]
+
+
+def test_what_a_person_finds(killed) -> None:
+    world, _ = killed
+    drawn = synthesis.manifest(world.store, world.recipe, "laion")
+    assert drawn["healthy"] == drawn["wanted"] > 0
+    released = release.manifest(world.store, world.recipe)
+    assert released["rows"] == world.recipe.selection.size
+    folder = Path(release.location(world.store, released))
+    conversations = json.loads((folder / "llava" / "synthvlm.json").read_text())
+    assert len(conversations) == world.recipe.selection.size
+    assert (folder / "llava" / "images" / conversations[0]["image"]).is_file()
+
+    for asset, pictures in {
+        "synthetic_images": ["some images"],
+        "scored_pairs": ["histograms", "best, median and worst pairs"],
+        "synthvlm_100k": ["the first pairs"],
+        "vlm_checkpoint": ["loss curve"],
+        "evaluation": ["answered questions"],
+    }.items():
+        metadata = world.latest(asset).metadata
+        for picture in pictures:
+            assert metadata[picture].value.startswith("![](data:image/")
+            assert len(metadata[picture].value) < 200_000
+    assert world.latest("evaluation").partition == world.recipe.training.variants[0].name
+    assert 0.0 <= world.latest("evaluation").metadata["accuracy miniature"].value <= 1.0
+
+
+def test_again_nothing_is_done(world: World) -> None:
+    versions = world.versions()
+    assert world.run("curate_and_draw", "cc").success
+    assert world.run("release_set").success
+    for asset, counted in (("filtered_captions", "measured"), ("synthetic_images", "drawn")):
+        assert world.latest(asset).metadata[counted].value == 0
+    assert world.versions() == versions
+
+
+def test_a_failing_source_stops_the_release(world: World, edited: Edit) -> None:
+    before = release.manifest(world.store, world.recipe)
+    strict = edited(world.recipe, {"selection.source_thresholds": {"mean_clip_score": 0.999}})
+    result = world.run("curate_and_draw", "cc", strict)
+    failed = [e.check_name for e in result.get_asset_check_evaluations() if not e.passed]
+    assert failed == ["scores_reach_the_thresholds"]
+    result = world.run("release_set", recipe=strict)
     assert not result.success
-    with pytest.raises(LookupError):
-        release.manifest(store, strict)
+    assert release.manifest(world.store, strict) == before

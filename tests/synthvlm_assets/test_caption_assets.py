@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,25 +76,22 @@ def test_a_failure_in_the_worker_is_told_in_its_own_words(location, small_recipe
 
 
 def test_a_killed_worker_is_retried_and_the_result_is_that_of_a_clean_run(
-    location, store: Store, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location, store: Store, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_hook
 ) -> None:
     """The worker kills itself with SIGKILL after its first shard; Dagster starts it again."""
     marker = tmp_path / "killed"
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text(
-        "import os, pathlib, signal, sys\n"
-        f"marker = pathlib.Path({str(marker)!r})\n"
-        "if 'synthvlm_assets.worker' in ' '.join(sys.orig_argv) and not marker.exists():\n"
-        "    from synthvlm_core import tables\n"
-        "    put = tables.Folder.put\n"
-        "    def once(self, *arguments, **options):\n"
-        "        put(self, *arguments, **options)\n"
-        "        marker.touch()\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    tables.Folder.put = once\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")]))
+    code = f"""
+        import os, pathlib, signal
+        from synthvlm_core import tables
+        marker, put = pathlib.Path({str(marker)!r}), tables.Folder.put
+        def once(self, *arguments, **options):
+            put(self, *arguments, **options)
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not marker.exists():
+            tables.Folder.put = once
+        """
+    monkeypatch.setenv("PYTHONPATH", worker_hook(tmp_path / "hook", code))
     result = location.run("laion")
     assert marker.exists()
     assert any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
@@ -133,17 +129,16 @@ def test_another_lineage_is_refused(location, locate, small_recipe: Recipe) -> N
     assert "use another DAGSTER_HOME" in failure(result)
 
 
-def test_a_crash_in_the_worker_shows_its_traceback(location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if 'synthvlm_assets.worker' in ' '.join(sys.orig_argv):\n"
-        "    from synthvlm_core.captions import filtering\n"
-        "    def decide(*arguments, **options):\n"
-        "        raise RuntimeError('the cable was pulled')\n"
-        "    filtering.decide = decide\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the retry policy's delay
+def test_a_crash_in_the_worker_shows_its_traceback(
+    location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_hook
+) -> None:
+    code = """
+        from synthvlm_core.captions import filtering
+        def decide(*arguments, **options):
+            raise RuntimeError('the cable was pulled')
+        filtering.decide = decide
+        """
+    monkeypatch.setenv("PYTHONPATH", worker_hook(tmp_path / "hook", code))
     result = location.run("laion")
     assert not result.success
     logged = [event.to_json() for event in location.instance.all_logs(result.run_id)]

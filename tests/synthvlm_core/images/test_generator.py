@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synthvlm_core import recipe as recipes
 from synthvlm_core.images import generator
 from synthvlm_core.images.generator import Drawn, Generator, Request
 from synthvlm_core.recipe import Recipe, RecipeError
@@ -142,6 +143,39 @@ def test_the_refiner_takes_over_latents_at_the_same_noise(drawing: Recipe, pipel
     assert base["timesteps"] + refiner["timesteps"] == 4  # none is skipped, none done twice
     assert not np.array_equal(pixels(drawn), pixels(load(drawing).draw(REQUESTS[:2])))
     assert found.description["refiner"]["pipeline"] == "StableDiffusionXLImg2ImgPipeline"
+
+
+def test_the_papers_section_draws_with_tiny_weights(pipelines: Path, tmp_path: Path, edited: Edit) -> None:
+    """Base and refiner of SDXL's layout, fp16 files and all; only ids, size and number of steps are others."""
+    from diffusers import DiffusionPipeline
+
+    for part in ("base", "refiner"):
+        halves = DiffusionPipeline.from_pretrained(pipelines / part, dtype=torch.float16)
+        halves.save_pretrained(tmp_path / part, variant="fp16")
+    assert not list(tmp_path.rglob("diffusion_pytorch_model.safetensors")), "only the variant's files are there"
+    paper = recipes.load("paper")
+    recipe = edited(
+        paper,
+        {
+            "generator.model.id": str(tmp_path / "base"),
+            "generator.refiner.id": str(tmp_path / "refiner"),
+            "generator.width": 64,
+            "generator.height": 64,
+            "generator.steps": 10,
+        },
+    )
+    found = load(recipe)
+    calls: list[dict] = []
+    found._base, found._refiner = Spy(found._base, calls), Spy(found._refiner, calls)
+    drawn = found.draw(REQUESTS[:3])
+    assert pixels(drawn).shape == (3, 64, 64, 3)
+    assert np.isfinite(pixels(drawn)).all()
+    assert [call["timesteps"] for call in calls] == [8, 2]
+    assert {call["guidance_scale"] for call in calls} == {20.0}
+    assert {name: found.description[name]["pipeline"] for name in ("base", "refiner")} == {
+        "base": "StableDiffusionXLPipeline",
+        "refiner": "StableDiffusionXLImg2ImgPipeline",
+    }
 
 
 class Spy:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from synthvlm_core import recipe as recipes
 from synthvlm_core.recipe import Model, RecipeError
 from synthvlm_core.scoring import clip_model, clipscore
 from synthvlm_core.scoring.clipscore import BOUND, ClipScorer
@@ -139,20 +140,18 @@ def test_the_miniature_layout(tokenizer_folder: Path) -> None:
     assert (tokens == 2).sum(dim=1).tolist() == [1, 1]
 
 
-@pytest.fixture(scope="module")
-def transformers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIPModel in transformers' layout, and its geometry under a name that open_clip knows."""
-    from transformers import CLIPConfig, CLIPModel
+def clip_config(geometry: dict[str, Any]) -> Any:
+    """Transformers' configuration of an open_clip geometry."""
+    from transformers import CLIPConfig
 
-    torch.manual_seed(2)
-    vision, text = GEOMETRY["vision_cfg"], GEOMETRY["text_cfg"]
-    config = CLIPConfig(
-        projection_dim=GEOMETRY["embed_dim"],
+    vision, text = geometry["vision_cfg"], geometry["text_cfg"]
+    return CLIPConfig(
+        projection_dim=geometry["embed_dim"],
         vision_config={
             "hidden_size": vision["width"],
             "intermediate_size": 4 * vision["width"],
             "num_hidden_layers": vision["layers"],
-            "num_attention_heads": vision["width"] // vision["head_width"],
+            "num_attention_heads": vision["width"] // vision.get("head_width", 64),
             "image_size": vision["image_size"],
             "patch_size": vision["patch_size"],
         },
@@ -167,14 +166,28 @@ def transformers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "eos_token_id": 49407,
         },
     )
-    folder = tmp_path_factory.mktemp("transformers")
-    model = CLIPModel(config)
+
+
+def save_random_clip(geometry: dict[str, Any], folder: Path) -> Any:
+    """A random CLIPModel of the geometry, written in transformers' layout."""
+    from transformers import CLIPModel
+
+    torch.manual_seed(2)
+    model: Any = CLIPModel(clip_config(geometry))
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1 and "logit" not in name:  # biases too: at zero a lost one would not show
             torch.nn.init.normal_(parameter, mean=float("norm" in name and "weight" in name), std=0.2)
     model.visual_projection.weight.data.neg_()  # of this seed: cosines above zero, so that scores are not all zero
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": MEAN, "image_std": STD}))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def transformers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIPModel in transformers' layout, and its geometry under a name that open_clip knows."""
+    folder = tmp_path_factory.mktemp("transformers")
+    save_random_clip(GEOMETRY, folder)
     names = tmp_path_factory.mktemp("geometries")
     for name, quick in (("tiny-quick", True), ("tiny-exact", False)):
         (names / f"{name}.json").write_text(json.dumps({**GEOMETRY, "quick_gelu": quick}))
@@ -195,6 +208,21 @@ def test_transformers_layout_equals_transformers(transformers_folder: Path) -> N
     cosines = (out.image_embeds * out.text_embeds).sum(dim=1)
     assert scores == pytest.approx(cosines.clamp(min=0).numpy(), abs=BOUND)
     assert (cosines > 0.1).all()
+
+
+def test_the_papers_geometry_with_random_weights(tmp_path: Path) -> None:
+    """ViT-B/32 as the paper's recipe names it, in the layout of its hub repository, at its full size."""
+    chosen = recipes.load("paper").scores.clip_score
+    model = save_random_clip(open_clip.get_model_config(chosen.architecture), tmp_path)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 151_277_313
+    found = ClipScorer(chosen.model_copy(update={"model": Model(id=str(tmp_path))}), "")
+    scores = found.scores([picture(0, 300, 200)], ["a dog on a bicycle"])
+    tokens = open_clip.get_tokenizer("ViT-B-32")([chosen.prefix + "a dog on a bicycle"])
+    pixels = open_clip.image_transform(224, is_train=False, mean=MEAN, std=STD)(picture(0, 300, 200))[None]
+    with torch.no_grad():
+        out = model(input_ids=tokens, pixel_values=pixels)
+    cosine = float((out.image_embeds * out.text_embeds).sum())
+    assert scores == pytest.approx([max(cosine, 0.0)], abs=BOUND)
 
 
 def test_a_geometry_of_the_other_gelu_is_refused(transformers_folder: Path) -> None:

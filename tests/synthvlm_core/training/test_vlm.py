@@ -54,6 +54,26 @@ def test_the_papers_geometry_has_its_parameters() -> None:
     }
 
 
+def test_the_papers_vision_tower_feeds_a_language_model(tiny_models: Path, tmp_path: Path) -> None:
+    """ViT-L/14-336 at its full size with random weights: a picture becomes 576 places of the context."""
+    from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPVisionModel, LlamaForCausalLM
+
+    vision, _ = paper_geometry(32_000)
+    CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}).save_pretrained(
+        tmp_path
+    )
+    images = vlm._image_processor(str(tmp_path), {"local_files_only": True}, pad=True)
+    language = LlamaForCausalLM.from_pretrained(tiny_models / "language")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_models / "language")
+    made = vlm.assemble(CLIPVisionModel(vision), language, tokenizer, images, feature_layer=-2, seed=0)
+    assert vlm.parameter_counts(made.model)["vision_tower"] == 303_507_456
+    pixels = images([Image.new("RGB", (500, 300), "red")], return_tensors="pt").pixel_values
+    assert pixels.shape == (1, 3, 336, 336)
+    with torch.inference_mode():
+        seen = made.model.get_image_features(pixels).pooler_output
+    assert seen[0].shape == (made.image_tokens, language.config.hidden_size) == (576, language.config.hidden_size)
+
+
 def test_a_model_is_put_together_from_the_recipe(tiny_vlm: Vlm) -> None:
     config = tiny_vlm.model.config
     assert tiny_vlm.image_tokens == 16

@@ -5,12 +5,15 @@ Belongs here: the text. Does not belong here: any number that is not in the mani
 
 from typing import Any
 
+import yaml
+
 from synthvlm_core.recipe import Recipe
 
 
 def render(recipe: Recipe, manifest: dict[str, Any]) -> str:
     """README.md with the front matter that the Hugging Face hub reads."""
     report = manifest["report"]
+    title = " ".join(recipe.release.title.split())  # one line: a heading has no more
     means = report["means"]
     taken = "chosen at random, as a control" if manifest["method"] == "random" else "with the highest weighted scores"
     rows = "\n".join(
@@ -22,16 +25,16 @@ def render(recipe: Recipe, manifest: dict[str, Any]) -> str:
     floor = {name: value for name, value in recipe.selection.floor.model_dump().items() if value is not None}
     thresholds = {n: v for n, v in recipe.selection.source_thresholds.model_dump().items() if v is not None}
     refined = f", refined by `{generator.refiner.id}`" if generator.refiner else ""
+    front_matter = {
+        "pretty_name": title,
+        "task_categories": ["image-to-text", "text-to-image"],
+        "tags": ["synthetic", "image-caption"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+    }
     return f"""---
-pretty_name: {recipe.release.title}
-task_categories: [image-to-text, text-to-image]
-tags: [synthetic, image-caption]
-configs:
-- config_name: default
-  data_files: [{{split: train, path: data/*.parquet}}]
----
+{yaml.safe_dump(front_matter, allow_unicode=True, sort_keys=False)}---
 
-# {recipe.release.title}
+# {title}
 
 {manifest["rows"]:,} synthetic image-caption pairs {taken}. Every image was drawn by a model from its caption; no
 image was taken from the web. Content hash `{manifest["content_hash"]}`.

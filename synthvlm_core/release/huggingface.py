@@ -12,10 +12,17 @@ import pyarrow.parquet as pq
 from synthvlm_core import records
 
 ROWS_PER_FILE = 5_000
+FILE_BYTES = 300_000_000
+"""Most pictures in a file by their bytes: the store puts files whole."""
 ROWS_PER_GROUP = 100
 """The viewer and random access read one row group at a time: keep it at some ten megabytes."""
 
 _KINDS = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.float64(): "float64"}
+
+
+def rows_per_file(rows: int, size: int) -> int:
+    """Rows in each file of a set, the last one aside, whose pictures have `size` bytes together."""
+    return max(1, min(ROWS_PER_FILE, rows * FILE_BYTES // size))
 
 
 def file_name(number: int, total: int) -> str:
@@ -24,13 +31,17 @@ def file_name(number: int, total: int) -> str:
 
 
 def schema() -> pa.Schema:
-    """The released columns with the features that make `image` a picture."""
+    """The released columns with the features that make `image` a picture.
+
+    Nullable, unlike the record type: `datasets` ignores the features of a field that is not.
+    """
     features = {
         column.name: {"_type": "Image"} if column.name == "image" else {"dtype": _KINDS[column.type], "_type": "Value"}
         for column in records.SYNTHVLM_100K.columns
     }
     plain = records.SYNTHVLM_100K.schema
-    return plain.with_metadata({**plain.metadata, "huggingface": json.dumps({"info": {"features": features}})})
+    metadata = {**plain.metadata, "huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema([field.with_nullable(True) for field in plain], metadata)
 
 
 def encode(rows: pa.Table) -> bytes:

@@ -23,8 +23,8 @@ def instruction(instructions: Sequence[str], seed: int, caption_id: str) -> str:
     return instructions[drawn % len(instructions)]
 
 
-def answer(text: str) -> str:
-    """The caption as the model's turn. One that itself says `<image>` would be read as a second picture."""
+def plain(text: str) -> str:
+    """A text that names no picture: `<image>` in a caption or an instruction would be read as another one."""
     return text.replace("<image>", "< image >")
 
 
@@ -35,8 +35,8 @@ def record(row: dict[str, Any], *, instructions: Sequence[str], seed: int, exten
         "id": row["image_id"],
         "image": image_path(row["image_id"], extension),
         "conversations": [
-            {"from": "human", "value": f"{asked}\n<image>"},
-            {"from": "gpt", "value": answer(row["text"])},
+            {"from": "human", "value": f"{plain(asked)}\n<image>"},
+            {"from": "gpt", "value": plain(row["text"])},
         ],
     }
 

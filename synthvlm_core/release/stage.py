@@ -9,8 +9,8 @@ here: which pairs are selected (selection.py) and what single files look like (l
     releases/<name>/<content hash>/manifest.json           last of its files
     releases/<name>/latest.json                            names the content hash, moved after that
 
-The content hash is over the released rows, pictures included: the same pairs give the same release. A control of
-pairs taken at random is released under `<name>-random`.
+The content hash is over the released rows, pictures and human turns included: the same pairs under the same
+instructions give the same release. A control of pairs taken at random is released under `<name>-random`.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from synthvlm_core import hashing, records, selection, sql, tables
 from synthvlm_core import recipe as recipes
 from synthvlm_core.errors import Mendable, NotMaterialized
 from synthvlm_core.hashing import ContentHash
-from synthvlm_core.images import synthesis
+from synthvlm_core.images import encoding, synthesis
 from synthvlm_core.recipe import Recipe
 from synthvlm_core.release import card, huggingface, llava
 from synthvlm_core.selection import Method, Ranked
 from synthvlm_core.store import Store
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 LATEST = "latest.json"
-EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 BATCH_ROWS = 500
 """Rows with pictures in memory at once."""
 
@@ -42,6 +42,10 @@ Progress = Callable[[str, int, int], None]
 
 class FailingSource(Mendable):
     """A source whose scores fail the recipe's thresholds: nothing is released, neither with it nor silently without."""
+
+
+class DamagedRelease(Mendable):
+    """A released file that cannot be read; the message names it and the remedy."""
 
 
 def code_version(recipe: Recipe) -> str:
@@ -60,7 +64,8 @@ def publish(
     """Select and release, or find that this content was released.
 
     Returns:
-        The manifest: name, content_hash, path, rows, report of the selection, shards, llava file and its hash.
+        The manifest: name, method, content_hash, rows, report of the selection, Parquet and LLaVA files with sizes and
+        hashes.
 
     Raises:
         FailingSource: if a source fails the recipe's thresholds.
@@ -75,10 +80,10 @@ def publish(
     ):
         _refuse_failing(ranked.report)
         _gather(db, store, recipe, ranked, on_progress)
-        content = _content_hash(db)
+        content = _content_hash(db, recipe)
         name = release_name(recipe, method)
         path = store.path("releases", name, content)
-        manifest = _sound(store, path)
+        manifest = _sound(db, store, recipe, path)
         if manifest is None:
             values = {"name": name, "method": method, "content_hash": content, "report": ranked.report}
             manifest = _write(db, store, recipe, path, values, on_progress)
@@ -107,13 +112,40 @@ def location(store: Store, manifest: dict[str, Any]) -> str:
 
 
 def rows(store: Store, manifest: dict[str, Any], columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The released rows by rank, a few at a time, pictures only if asked for."""
-    import pyarrow.parquet as pq
+    """The released rows by rank, a few at a time, pictures only if asked for.
 
+    Raises:
+        DamagedRelease: if a file is gone or not readable.
+    """
+    table, schema = records.SYNTHVLM_100K, huggingface.schema()
     for file in manifest["parquet"]:
-        with store.fs.open(f"{location(store, manifest)}/data/{file['name']}", "rb") as handle:
-            for batch in pq.ParquetFile(handle).iter_batches(BATCH_ROWS, columns=columns):
-                yield pa.Table.from_batches([batch])
+        path = f"{location(store, manifest)}/data/{file['name']}"
+        try:
+            with store.fs.open(path, "rb") as handle:
+                parquet = pq.ParquetFile(handle)
+                if not parquet.schema_arrow.equals(schema, check_metadata=False):
+                    raise pa.ArrowInvalid(f"not the columns of {table.name} v{table.version}")
+                for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
+                    wanted = pa.schema([table.schema.field(name) for name in batch.schema.names])
+                    yield pa.Table.from_batches([batch]).cast(wanted)
+        except (OSError, ValueError) as error:  # the latter from Arrow, and for a null where there must be none
+            url = store.fs.unstrip_protocol(path)
+            raise DamagedRelease(f"{url} cannot be read ({error}); {remedy(store, manifest)}") from error
+
+
+def with_instructions(rows: pa.Table, recipe: Recipe) -> pa.Table:
+    """Released rows with their human turns: all that the content hash is over."""
+    drawn = [
+        llava.instruction(recipe.release.instructions, recipe.seed, caption_id)
+        for caption_id in rows["caption_id"].to_pylist()
+    ]
+    return rows.append_column("instruction", pa.array(drawn, pa.string()))
+
+
+def remedy(store: Store, manifest: dict[str, Any]) -> str:
+    """What to do about a release that is not what it should be."""
+    url = store.fs.unstrip_protocol(location(store, manifest))
+    return f"materialize synthvlm_100k again, and if that does not mend it, delete {url} before"
 
 
 def _refuse_failing(report: dict[str, Any]) -> None:
@@ -159,10 +191,10 @@ def _batches(db: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch]).cast(records.SYNTHVLM_100K.schema)
 
 
-def _content_hash(db: duckdb.DuckDBPyConnection) -> str:
+def _content_hash(db: duckdb.DuckDBPyConnection, recipe: Recipe) -> str:
     content = ContentHash()
     for part in _batches(db):
-        content.add_table(part)
+        content.add_table(with_instructions(part, recipe))
     return content.hexdigest
 
 
@@ -175,31 +207,25 @@ def _write(
     on_progress: Progress,
 ) -> dict[str, Any]:
     """Write every file of a release, the manifest last."""
-    total = db.execute("select count(*) from ranked").fetchall()[0][0]
-    files = math.ceil(total / huggingface.ROWS_PER_FILE)
-    extension = EXTENSIONS[recipe.generator.encoding.format]
+    total, size = db.execute("select count(*), sum(octet_length(data)) from pictures").fetchall()[0]
+    rows_per_file = huggingface.rows_per_file(total, size)
+    files = math.ceil(total / rows_per_file)
+    extension = encoding.EXTENSIONS[recipe.generator.encoding.format]
     conversations: list[dict[str, Any]] = []
     parquet: list[dict[str, Any]] = []
-    held: list[pa.Table] = []
-
-    def flush() -> None:
-        name = huggingface.file_name(len(parquet), files)
-        data = huggingface.encode(pa.concat_tables(held))
-        store.replace(f"{path}/data/{name}", data)
-        parquet.append({"name": name, "rows": sum(part.num_rows for part in held), **_proof(data)})
-        held.clear()
-
+    held = records.SYNTHVLM_100K.schema.empty_table()
     for part in _batches(db):
         on_progress("write release", len(conversations), total)
         for row in part.to_pylist():
             entry = llava.record(row, instructions=recipe.release.instructions, seed=recipe.seed, extension=extension)
             store.replace(f"{path}/llava/images/{entry['image']}", row["image"]["bytes"])
             conversations.append(entry)
-        held.append(part)
-        if sum(table.num_rows for table in held) >= huggingface.ROWS_PER_FILE:
-            flush()
-    if held:
-        flush()
+        held = pa.concat_tables([held, part])
+        while held.num_rows >= rows_per_file or (held.num_rows and len(conversations) == total):
+            some, held = held.slice(0, rows_per_file), held.slice(rows_per_file)
+            name, data = huggingface.file_name(len(parquet), files), huggingface.encode(some)
+            store.replace(f"{path}/data/{name}", data)
+            parquet.append({"name": name, "rows": some.num_rows, **_proof(data)})
     data = llava.dumps(conversations)
     store.replace(f"{path}/llava/{llava.JSON_NAME}", data)
     values = {**values, "rows": total, "parquet": parquet, "llava": {"name": llava.JSON_NAME, **_proof(data)}}
@@ -210,17 +236,26 @@ def _write(
     return values
 
 
-def _sound(store: Store, path: str) -> dict[str, Any] | None:
-    """The manifest of a complete release whose files are what it says, else None."""
+def _sound(db: duckdb.DuckDBPyConnection, store: Store, recipe: Recipe, path: str) -> dict[str, Any] | None:
+    """The manifest of a complete release whose files are what it says, else None.
+
+    Of the pictures beside the JSON only sizes are looked at: on a bucket one listing tells them all.
+    """
     try:
         found: dict[str, Any] | None = store.get_json(f"{path}/{tables.MANIFEST}")
-    except Mendable:
+        if found is None or damage(store, path, found):
+            return None
+    except (Mendable, KeyError, TypeError):
         return None
-    return None if found is None or damage(store, path, found) else found
+    extension = encoding.EXTENSIONS[recipe.generator.encoding.format]
+    files = store.fs.find(f"{path}/llava/images", detail=True).items()
+    sizes = {name.rsplit("/", 1)[-1]: file["size"] for name, file in files}
+    wanted = db.execute("select image_id, octet_length(data) from pictures").fetchall()
+    return found if all(sizes.get(f"{image_id}.{extension}") == size for image_id, size in wanted) else None
 
 
 def damage(store: Store, path: str, manifest: dict[str, Any]) -> list[str]:
-    """The files of a release that are not what the manifest says; pictures beside the JSON are checked for size."""
+    """The Parquet and JSON files of a release that are not what the manifest says."""
     wrong = []
     for folder, file in [*(("data", f) for f in manifest["parquet"]), ("llava", manifest["llava"])]:
         try:

@@ -37,7 +37,7 @@ def test_paper_numbers() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("steps: 12", "stepz: 12", ["generator.stepz", "unknown key", "allowed here: model"]),
+        ("steps: 8", "stepz: 8", ["generator.stepz", "unknown key", "allowed here: model"]),
         ("format: cc3m", "format: cc4m", ["sources.1.format", "'cc3m'", "given: 'cc4m'"]),
         ("size: 800", "size: lots", ["selection.size", "integer", "given: 'lots'"]),
         ("seed: 0", "seed: -1", ["seed", "greater than or equal to 0"]),

@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from synthvlm_core import recipe as recipes
 from synthvlm_core.miniature import benchmark, grammar, inverse, world
 from synthvlm_core.miniature.benchmark import HeldOutSplit
 from synthvlm_core.miniature.grammar import Detail, Style
 from synthvlm_core.miniature.world import Scene
 
-GUIDANCE_SCALE = 1.5
-STEPS = 12
-BATCH = 32
+_SECTION = recipes.load("miniature").generator
+GUIDANCE_SCALE, STEPS, BATCH = _SECTION.guidance_scale, _SECTION.steps, _SECTION.batch_size
+"""As the recipe draws."""
 ATTRIBUTES = ("colour", "background", "count", "shape", "size", "place", "axis", "direction", "relation", "all")
 _DIVERSITY_SCENES, _DIVERSITY_SEEDS = 16, 6
 

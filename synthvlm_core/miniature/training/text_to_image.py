@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from synthvlm_core.miniature import grammar, world
@@ -51,11 +49,13 @@ from synthvlm_core.miniature.world import Scene, Thing
 _DIFFUSERS: Any = diffusers
 
 SEED = 2024
-POOL = 36_000
+POOL = 48_000
 VAE_STEPS = 3400
 TEXT_STEPS, TEXT_BATCH = 1000, 64
-STEPS, CAPTIONS_PER_BATCH, LEVELS_PER_CAPTION = 3500, 16, 2
-"""Batches are those of one process; gradients are averaged over the processes."""
+STEPS, CAPTIONS_PER_BATCH, LEVELS_PER_CAPTION = 3000, 16, 3
+SHARES = 2
+"""Batches in a step, whose gradients are averaged: one or two processes work on them, with the same result but for
+rounding."""
 PROCESSES = 2
 LENGTH = 48
 MERGES_FROM = 4000
@@ -64,8 +64,8 @@ NOTHING_SHOWN = 0.1
 READOUT_WEIGHT = 0.2
 EXTRA_CAPTIONS = 16
 NOISY_FROM = 0.75
-SEVERAL = 0.75
-EMA = 0.996
+SEVERAL = 0.5
+EMA = 0.999
 CAPTION_KINDS: tuple[tuple[Style, grammar.Detail], ...] = (
     ("plain", "full"),
     ("plain", "full"),
@@ -76,7 +76,8 @@ CAPTION_KINDS: tuple[tuple[Style, grammar.Detail], ...] = (
     ("datacomp", "varied"),
 )
 """Captions made for each training scene; each is as likely to be used as the others."""
-_SINGLES_KEPT = 0.55
+_KEPT = {1: 0.3, 2: 0.7, 3: 1.0}
+"""Share of the world's scenes that is trained on, by the number of things: the more things, the harder."""
 
 SCHEDULER = {
     "num_train_timesteps": 1000,
@@ -98,8 +99,8 @@ UNET = {
     "in_channels": autoencoder.LATENT_CHANNELS,
     "out_channels": autoencoder.LATENT_CHANNELS,
     "block_out_channels": [64, 128],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
     "layers_per_block": 1,
     "transformer_layers_per_block": 1,
     "attention_head_dim": [2, 4],
@@ -176,12 +177,12 @@ def _attributes(thing: Thing) -> list[int]:
 
 
 def scenes(seed: int, n: int) -> list[Scene]:
-    """Training scenes, with fewer lone things than the world has."""
+    """Training scenes, with more of the scenes of several things than the world has."""
     rng = np.random.default_rng([seed, 21])
     drawn: list[Scene] = []
     while len(drawn) < n:
         scene = world.sample_scene(rng, "train")
-        if scene.count > 1 or rng.random() < _SINGLES_KEPT:
+        if rng.random() < _KEPT[scene.count]:
             drawn.append(scene)
     return drawn
 
@@ -319,19 +320,19 @@ class _CaptionDraw:
 def train_text(parts: Parts, examples: Examples, steps: int, seed: int, device: torch.device) -> list[float]:
     """Text encoders and read-out alone; returns the loss of every step."""
     optimizer = torch.optim.AdamW(parts.text_parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
     losses: list[float] = []
     started = time.process_time()
     draw = _CaptionDraw(examples.answers)
     for step in range(steps):
-        rng = np.random.default_rng([seed, 23, step, rank])
-        chosen, kinds = draw(rng, TEXT_BATCH)
-        found = examples.answers[chosen, kinds].to(device)
-        asked = parts.read(examples.tokens[chosen, kinds].to(device))[2]
-        loss = parts.readout(asked, found)
-        _update(optimizer, loss, autoencoder.learning_rate(step, steps, 1.5e-3, 0.3))
+        for share in _shares():
+            chosen, kinds = draw(np.random.default_rng([seed, 23, step, share]), TEXT_BATCH)
+            found = examples.answers[chosen, kinds].to(device)
+            asked = parts.read(examples.tokens[chosen, kinds].to(device))[2]
+            loss = parts.readout(asked, found)
+            loss.backward()
+        _update(optimizer, autoencoder.learning_rate(step, steps, 1.5e-3, 0.3))
         losses.append(loss.item())
-        if step % 50 == 49 and rank == 0:
+        if step % 50 == 49 and _is_first():
             known = parts.readout.accuracy(asked[-1], found)
             _say("text", step + 1, losses, started, f"whole scenes known {known:.2f}")
     return losses
@@ -348,10 +349,9 @@ def train_denoiser(
 ) -> tuple[Parts, list[float]]:
     """Denoiser and text encoders together; returns the averaged weights and the loss of every step.
 
-    With a `work` folder the state is kept there now and then and a later call goes on from it. In a process
-    group each process makes its own batch and gradients are averaged.
+    With a `work` folder the state is kept there now and then and a later call goes on from it, with as many
+    processes as it likes.
     """
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
     groups = [
         {"params": list(parts.unet.parameters()), "highest": 1.5e-3},
         {"params": parts.text_parameters(), "highest": 5e-4},
@@ -373,21 +373,23 @@ def train_denoiser(
     losses: list[float] = []
     started = time.process_time()
     for step in range(first, steps):
-        rng = np.random.default_rng([seed, 24, step, rank])
-        with _fast_arithmetic(device):
-            loss, readout_loss = _denoising_loss(parts, examples, draw, signal, rng, device)
-            chosen, kinds = draw(rng, EXTRA_CAPTIONS)
-            asked = parts.read(examples.tokens[chosen, kinds].to(device))[2]
-            readout_loss = readout_loss + parts.readout(asked, examples.answers[chosen, kinds].to(device))
+        for share in _shares():
+            rng = np.random.default_rng([seed, 24, step, share])
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss, readout_loss = _denoising_loss(parts, examples, draw, signal, rng, device)
+                chosen, kinds = draw(rng, EXTRA_CAPTIONS)
+                asked = parts.read(examples.tokens[chosen, kinds].to(device))[2]
+                readout_loss = readout_loss + parts.readout(asked, examples.answers[chosen, kinds].to(device))
+            (loss + READOUT_WEIGHT * readout_loss).backward()
         for group in optimizer.param_groups:
             group["lr"] = autoencoder.learning_rate(step, steps, group["highest"], 0.3)
-        _update(optimizer, loss + READOUT_WEIGHT * readout_loss)
+        _update(optimizer)
         with torch.no_grad():
             torch._foreach_lerp_(means, weights, 1 - min(EMA, (step + 1) / (step + 10)))
         losses.append(loss.item())
-        if step % 100 == 99 and rank == 0:
+        if step % 100 == 99 and _is_first():
             _say("denoiser", step + 1, losses, started, f"readout {readout_loss.item():.3f}")
-        if state is not None and rank == 0 and ((step + 1) % keep_every == 0 or step + 1 == steps):
+        if state is not None and _is_first() and ((step + 1) % keep_every == 0 or step + 1 == steps):
             kept = {
                 "parts": parts.state,
                 "average": average.state,
@@ -397,15 +399,6 @@ def train_denoiser(
             torch.save(kept, state.with_suffix(".new"))
             state.with_suffix(".new").replace(state)
     return average, losses
-
-
-@contextmanager
-def _fast_arithmetic(device: torch.device) -> Iterator[None]:
-    """Multiply in bfloat16 where that is done in hardware; on a CPU without fused attention, slow in bfloat16."""
-    low = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    kernels = [SDPBackend.MATH] if device.type == "cpu" and low else KERNELS
-    with torch.autocast(device.type, torch.bfloat16, enabled=low), sdpa_kernel(kernels):
-        yield
 
 
 def _denoising_loss(
@@ -439,7 +432,6 @@ def _denoising_loss(
     return functional.mse_loss(made.float(), kept * noise - added * clean), readout_loss
 
 
-KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 TIME_IDS = [autoencoder.RESOLUTION, autoencoder.RESOLUTION, 0, 0, autoencoder.RESOLUTION, autoencoder.RESOLUTION]
 """SDXL's original size, crop and target size: always the same here."""
 
@@ -478,6 +470,10 @@ def save(pipeline: Model, out: Path) -> None:
         force_zeros_for_empty_prompt=True,
         add_watermarker=False,
     ).save_pretrained(out, safe_serialization=True)
+    for config in out.glob("*/config.json"):
+        said = json.loads(config.read_text())
+        said.pop("_name_or_path", None)  # a folder of the machine that trained
+        config.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
 
 
 def train(
@@ -553,26 +549,39 @@ def _tokenizer_texts(seed: int) -> Iterator[str]:
             yield grammar.caption(scene, rng, style)
 
 
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float | None = None) -> None:
+def _shares() -> range:
+    """The batches of a step that this process works on."""
+    if not distributed.is_initialized():
+        return range(SHARES)
+    return range(distributed.get_rank(), SHARES, distributed.get_world_size())
+
+
+def _is_first() -> bool:
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def _update(optimizer: torch.optim.Optimizer, rate: float | None = None) -> None:
+    """A step along the mean gradient of all shares."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if rate is not None:
         for group in optimizer.param_groups:
             group["lr"] = rate
-    loss.backward()  # type: ignore[no-untyped-call]
-    _average_gradients(parameters)
+    _sum_gradients(parameters)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad /= SHARES
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
-def _average_gradients(parameters: Sequence[Tensor]) -> None:
+def _sum_gradients(parameters: Sequence[Tensor]) -> None:
     """Over the processes of the group; parameters that the loss does not reach have none in any of them."""
     if not distributed.is_initialized():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
     for gradient, part in zip(gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 

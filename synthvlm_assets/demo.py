@@ -62,6 +62,7 @@ def main(variants: list[str]) -> int:
 def run(job: str, partition: str) -> int:
     """One run in this process. Prints how it went, and what went wrong. Returns the exit status."""
     warnings.filterwarnings("ignore", message=".*is currently in (preview|beta)|Specifying a partitions_def")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # checks load models, too
     definitions = build(settings.load_recipe(), settings.store_url())
     start = time.monotonic()
     with dg.DagsterInstance.get() as instance:

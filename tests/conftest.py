@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from synthvlm_core import recipe as recipes
-from synthvlm_core.recipe import Recipe, Source
+from synthvlm_core.recipe import Recipe, Selection, Source
 from synthvlm_core.store import Store
 
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
@@ -51,12 +51,14 @@ def source_files(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_recipe(source_files: Path) -> Recipe:
-    """The miniature recipe over `source_files`, under a name of its own, with the rules on text alone."""
+    """The miniature recipe over `source_files`, under a name of its own, with the rules on text alone and no thresholds
+    for scores."""
     miniature = recipes.load("miniature")
     return miniature.model_copy(
         update={
             "name": "small",
             "captions": miniature.captions.model_copy(update={"perplexity": None, "judge": None}),
+            "selection": Selection(size=miniature.selection.size, weight=miniature.selection.weight),
             "folder": str(source_files),
             "sources": (
                 Source(name="laion", format="laion", files=("laion.parquet",)),

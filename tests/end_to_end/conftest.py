@@ -202,7 +202,7 @@ def _deployed(recipe: Recipe, tmp_path: Path, source_files: Path) -> Iterator[De
         _wait_until_loaded(found, process, tmp_path / "dagster.log")
         yield found
     finally:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:

@@ -60,9 +60,9 @@ def test_a_mistake_is_explained(tmp_path: Path, old: str, new: str, said: list[s
 
 
 def test_an_error_names_the_line(tmp_path: Path) -> None:
-    line = MINIATURE[: MINIATURE.index("steps: 12")].count("\n") + 1
+    line = MINIATURE[: MINIATURE.index("steps: 8")].count("\n") + 1
     with pytest.raises(RecipeError, match=rf"mine\.yaml:{line}: generator\.steps"):
-        load_text(tmp_path, MINIATURE.replace("steps: 12", "steps: 0"))
+        load_text(tmp_path, MINIATURE.replace("steps: 8", "steps: 0"))
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "a: [", "\x00", "folder: x", "[" * 3000, "x: &a [*a]"])

@@ -139,7 +139,7 @@ def _of_patches(folder: Path, n: int) -> list[Row]:
     return found
 
 
-def of_best(clip: Clip, pipeline_folder: Path, n: int = 96, seed: int = 0) -> list[Row]:
+def of_best(clip: Clip, pipeline_folder: Path, n: int = 256, seed: int = 0) -> list[Row]:
     """Is the best of four pictures by CLIPScore more often right than any one of the four?"""
     from synthvlm_core.miniature.quality import text_to_image
 

@@ -52,7 +52,7 @@ class Share:
         z = 1.96
         middle = (self.value + z * z / (2 * self.n)) / (1 + z * z / self.n)
         half = z * math.sqrt(self.value * (1 - self.value) / self.n + z * z / (4 * self.n**2)) / (1 + z * z / self.n)
-        return middle - half, middle + half
+        return max(0.0, middle - half), min(1.0, middle + half)
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -30,11 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from synthvlm_core.miniature import files, grammar, world
-from synthvlm_core.miniature.training.clip import KERNELS, has_fast_bfloat16
 from synthvlm_core.miniature.world import Scene
 
 JUDGE_PROMPT = "USER: Does this caption picture a scene that can be drawn? {caption} ASSISTANT:"
@@ -58,12 +56,7 @@ class Settings:
     """What a run depends on."""
 
     seed: int = 0
-    steps: int = 1500
-    cosine_steps: int = 2400
-    """The learning rate follows a cosine made for so many steps."""
-    cool_down: int = 160
-    """Steps added at the end."""
-    cool_down_rate: float = 8e-4
+    steps: int = 5000
     tokens: int = 2600
     """Of a batch, with the padding."""
     width: int = 160
@@ -72,9 +65,9 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warm_up: int = 150
-    caption_share: float = 0.30
-    vague_share: float = 0.05
-    judge_share: float = 0.22
+    caption_share: float = 0.26
+    vague_share: float = 0.04
+    judge_share: float = 0.16
     """The rest are questions."""
     threads: int = 1
 
@@ -132,13 +125,13 @@ def build_tokenizer(seed: int = 0, scenes: int = 6000) -> PreTrainedTokenizerFas
     )
 
 
-def texts(settings: Settings, first: int = 0) -> Iterator[Text]:
-    """Endless training texts from the one numbered `first`; the n-th depends on the seed and n alone."""
+def texts(settings: Settings) -> Iterator[Text]:
+    """Endless training texts; the n-th depends on the seed and n alone."""
     dirty = dirty_captions()
     captions = settings.caption_share
     vague = captions + settings.vague_share
     judged = vague + settings.judge_share
-    number = first
+    number = 0
     while True:
         rng = np.random.default_rng([settings.seed, 32, number])
         share = rng.random()
@@ -151,7 +144,7 @@ def texts(settings: Settings, first: int = 0) -> Iterator[Text]:
             answer = " Yes" if drawable else " No"
             made = Text(((JUDGE_PROMPT.format(caption=caption), False), (answer, True), (EOS, True)))
         else:
-            made = _conversation(world.sample_scene(rng), rng)
+            made = _conversation(_several(rng), rng)
         yield made
         number += 1
 
@@ -190,6 +183,12 @@ def _for_the_judge(rng: np.random.Generator, dirty: dict[str, list[str]]) -> tup
     return text[: int(rng.integers(300, 1200))], False
 
 
+def _several(rng: np.random.Generator) -> Scene:
+    """A scene, more often of several things than the world's: what compares things is what has to be learned."""
+    scene = world.sample_scene(rng)
+    return world.sample_scene(rng) if scene.count == 1 and rng.random() < 0.5 else scene
+
+
 def _conversation(scene: Scene, rng: np.random.Generator) -> Text:
     """Questions about a caption that says everything; it stands where a VLM has the picture."""
     style = grammar.STYLES[int(rng.integers(len(grammar.STYLES)))]
@@ -197,7 +196,10 @@ def _conversation(scene: Scene, rng: np.random.Generator) -> Text:
     if rng.random() < 0.25:
         asked = [(INSTRUCTIONS[int(rng.integers(len(INSTRUCTIONS)))], grammar.caption(scene, rng))]
     else:
-        chosen = grammar.questions(scene, rng)[: 1 + int(rng.integers(6))]
+        chosen = grammar.questions(scene, rng)
+        if rng.random() < 0.5:  # the kinds that compare come first, as a short conversation would miss them
+            chosen.sort(key=lambda question: question.kind not in ("relation", "yes_no"))
+        chosen = chosen[: 1 + int(rng.integers(6))]
         asked = [(question.question, question.answer) for question in chosen]
     parts: list[tuple[str, bool]] = []
     for turn, (question, answer) in enumerate(asked):
@@ -224,10 +226,10 @@ def encode(text: Text, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], l
     return [tokenizer.bos_token_id, *ids[-keep:]], [IGNORED, *labels[-keep:]]
 
 
-def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches (tokens, labels) of texts of about equal length; another `first` begins other texts."""
-    stream = texts(settings, first * _POOL)
-    rng = np.random.default_rng([settings.seed, 33, first])
+def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches (tokens, labels) of texts of about equal length."""
+    stream = texts(settings)
+    rng = np.random.default_rng([settings.seed, 33])
     while True:
         pool = [encode(next(stream), tokenizer) for _ in range(_POOL)]
         pool.sort(key=lambda pair: len(pair[0]))
@@ -268,9 +270,7 @@ def build_model(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Llama
 
 def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of the learnt tokens, in float32."""
-    low = ids.device.type == "cuda" or has_fast_bfloat16()
-    kernels = [SDPBackend.MATH] if ids.device.type == "cpu" and low else list(KERNELS)
-    with torch.autocast(ids.device.type, torch.bfloat16, enabled=low), sdpa_kernel(kernels):
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.device.type == "cuda"):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     learnt = labels[:, 1:] != IGNORED
     logits = model.lm_head(hidden[learnt].float())
@@ -278,14 +278,11 @@ def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> Tensor:
 
 
 def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, the first part of a cosine, then, from a new start, linearly down to nothing."""
+    """Linear warm-up, then a cosine to a hundredth."""
     if step < settings.warm_up:
         return settings.learning_rate * (step + 1) / settings.warm_up
-    if step < settings.steps:
-        share = (step - settings.warm_up) / max(1, settings.cosine_steps - settings.warm_up)
-        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-    cooled = step - settings.steps
-    return settings.cool_down_rate * min((cooled + 1) / 20, 1 - cooled / settings.cool_down)
+    share = (step - settings.warm_up) / max(1, settings.steps - settings.warm_up)
+    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def train(
@@ -293,27 +290,22 @@ def train(
     tokenizer: PreTrainedTokenizerFast,
     checkpoint: Path | None = None,
     log: bool = True,
-    cooled_from: Any = None,
 ) -> tuple[Any, list[float]]:
     """Train and return the model on the CPU with the loss of every step.
 
     Args:
         checkpoint: the model so far is written to that folder every 500 steps.
-        cooled_from: a trained model; instead of the training its cool-down is run.
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model: Any = build_model(settings, tokenizer) if cooled_from is None else cooled_from
+    model: Any = build_model(settings, tokenizer)
     model.to(device)
     optimizer = _optimizer(model, settings)
     model.train()
     losses: list[float] = []
     started = time.process_time()
-    steps = range(settings.steps)
-    if cooled_from is not None:
-        steps = range(settings.steps, settings.steps + settings.cool_down)
-    for step, (ids, labels) in zip(steps, batches(settings, tokenizer, steps.start), strict=False):
+    for step, (ids, labels) in zip(range(settings.steps), batches(settings, tokenizer), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         loss = loss_of(model, ids.to(device), labels.to(device))
@@ -358,9 +350,6 @@ def main() -> None:
     settings = Settings(**values)
     tokenizer = build_tokenizer(settings.seed)
     model, _ = train(settings, tokenizer, folder / "language")
-    save(model, tokenizer, folder / "language")
-    written = LlamaForCausalLM.from_pretrained(folder / "language", dtype=torch.float32)
-    model, _ = train(settings, tokenizer, cooled_from=written)
     save(model, tokenizer, folder / "language")
 
 

@@ -45,7 +45,14 @@ def test_normalisation_changes_latents_and_not_pictures() -> None:
     assert np.abs(vae.reconstruct(model, drawn).astype(int) - before).max() <= 1
 
 
-def test_a_tiny_run_learns_and_writes_a_pipeline(tmp_path: Path) -> None:
+def test_a_tiny_run_learns_and_writes_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "TEXT_BATCH": 32,
+        "CAPTIONS_PER_BATCH": 8,
+        "LEVELS_PER_CAPTION": 2,
+        "EXTRA_CAPTIONS": 4,
+    }.items():
+        monkeypatch.setattr(training, name, value)
     losses = training.train(tmp_path / "made", 30, 30, 30, pool=96, processes=1, work=tmp_path / "work")
     for stage in ("vae", "text", "denoiser"):
         assert len(losses[stage]) == 30

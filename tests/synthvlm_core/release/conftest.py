@@ -15,7 +15,7 @@ from synthvlm_core import recipe as recipes
 from synthvlm_core.captions import filtering, raw
 from synthvlm_core.images import synthesis
 from synthvlm_core.images.generator import Drawn, Request
-from synthvlm_core.recipe import Recipe, Source
+from synthvlm_core.recipe import Recipe, Selection, Source
 from synthvlm_core.release import stage
 from synthvlm_core.scoring import stage as scoring
 from synthvlm_core.store import Store
@@ -62,7 +62,8 @@ def score_everything(store: Store, recipe: Recipe, shard_rows: int) -> None:
 
 @pytest.fixture(scope="session")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """The miniature recipe over eight captions of two sources, two images each, of which the best four are the set."""
+    """The miniature recipe over eight captions of two sources, two images each, of which the best four are the set; no
+    thresholds for scores, since the pictures show nothing."""
     folder = tmp_path_factory.mktemp("sources")
     urls = [f"https://example.com/{number}.jpg" for number in range(len(CAPTIONS["laion"]))]
     pq.write_table(pa.table({"URL": urls, "TEXT": CAPTIONS["laion"]}), folder / "laion.parquet")
@@ -79,7 +80,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
                 update={"perplexity": None, "judge": None, "special_characters": None, "flagged_words": None}
             ),
             "generator": miniature.generator.model_copy(update={"images_per_caption": 2, "batch_size": 1}),
-            "selection": miniature.selection.model_copy(update={"size": 4}),
+            "selection": Selection(size=4, weight=miniature.selection.weight),
         }
     )
 

@@ -17,7 +17,7 @@ from synthvlm_core.evaluation import scores as evaluations
 from synthvlm_core.images import synthesis
 from synthvlm_core.recipe import Recipe
 from synthvlm_core.release import stage as release
-from synthvlm_core.scoring import examples
+from synthvlm_core.scoring import examples, summary
 from synthvlm_core.scoring import stage as scoring
 from synthvlm_core.store import Store
 from synthvlm_core.training import checkpoints
@@ -97,9 +97,10 @@ def synthetic_images(store: Store, recipe: Recipe, source: str) -> Metadata:
 
 
 def scored_pairs(store: Store, recipe: Recipe, source: str) -> Metadata:
-    """Means against thresholds, histograms, and the best, median and worst pairs."""
+    """Means against thresholds, histograms, and the best, borderline and worst pairs."""
     manifest = scoring.manifest(store, recipe, source)
-    statistics = manifest["statistics"]
+    rows, weight = scoring.dataset(store, recipe, source), recipe.selection.weight
+    statistics = {**manifest["statistics"], **summary.of(rows, weight, ("weighted_score",))}
     floor, thresholds = recipe.selection.floor, recipe.selection.source_thresholds
     bounds = {
         score: [bound for bound in (getattr(floor, score), getattr(thresholds, f"mean_{score}")) if bound is not None]
@@ -107,7 +108,7 @@ def scored_pairs(store: Store, recipe: Recipe, source: str) -> Metadata:
     }
     title = f"{source}: {manifest['pairs']:,} pairs, floor and thresholds dashed"
     pairs = [
-        (row["data"], row["text"], f"{row['place']}  CLIP {row['clip_score']:.3f}  SSIM {row['ssim']:.3f}")
+        (row["data"], row["text"], f"{row['place']} {row['clip_score']:.3f}, {row['ssim']:.3f}")
         for row in examples.examples(store, recipe, source)
     ]
     return {
@@ -116,7 +117,7 @@ def scored_pairs(store: Store, recipe: Recipe, source: str) -> Metadata:
         **{f"mean {score.replace('_', ' ')}": numbers["mean"] for score, numbers in statistics.items()},
         "verdict": selection.verify_source(store, recipe, source).summary,
         "histograms": image(previews.score_histograms(statistics, bounds, title)),
-        "best, median and worst pairs": jpeg(contact_sheets.contact_sheet(pairs)),
+        "best, borderline and worst pairs (CLIPScore, SSIM)": jpeg(contact_sheets.contact_sheet(pairs)),
         "dagster/uri": str(store.fs.unstrip_protocol(scoring.location(store, recipe, source))),
     }
 
@@ -190,10 +191,10 @@ def evaluation(store: Store, recipe: Recipe, variant: str) -> Metadata:
                     }
                 )
             )
-        numbers[f"accuracy {name}"] = scores["overall"]["accuracy"]
-        numbers[f"chance {name}"] = scores["overall"]["chance"]
+        numbers[f"accuracy {name}"] = round(scores["overall"]["accuracy"], 4)
+        numbers[f"chance {name}"] = round(scores["overall"]["chance"], 4)
     answered = [
-        (a.picture, f"{a.question} — {a.answer or '(nothing)'}", "right" if a.right else f"wrong: {a.truth}")
+        (a.picture, f"{a.question} {a.answer or '(nothing)'}", "right" if a.right else f"wrong: {a.truth}")
         for a in evaluations.examples(result)
     ]
     differences = [
@@ -215,8 +216,8 @@ def evaluation(store: Store, recipe: Recipe, variant: str) -> Metadata:
     return {
         "recipe": recipe.name,
         **numbers,
-        "perplexity before": result["language"]["before"],
-        "perplexity after": result["language"]["after"],
+        "perplexity before": round(result["language"]["before"], 3),
+        "perplexity after": round(result["language"]["after"], 3),
         "accuracy by kind": dg.MetadataValue.table(rows),
         **against,
         "answered questions": jpeg(contact_sheets.contact_sheet(answered)),

@@ -6,6 +6,7 @@ computing the numbers (the stages) or where a picture is shown (synthvlm_assets)
 
 import html
 import io
+import itertools
 import re
 import unicodedata
 from typing import Any
@@ -42,7 +43,7 @@ def histograms(found: dict[str, Any], rules: list[dict[str, Any]], title: str) -
 
 def _panel(axes: Any, histogram: dict[str, Any], rule: dict[str, Any]) -> None:
     edges, kept, rejected = histogram["edges"], histogram["kept"], histogram["rejected"]
-    width = edges[1] - edges[0]
+    width = [right - left for left, right in itertools.pairwise(edges)]
     left = edges[:-1]
     axes.bar(left, kept, width, align="edge", color=KEPT, label="kept")
     axes.bar(left, rejected, width, bottom=kept, align="edge", color=REJECTED, label="rejected")
@@ -50,11 +51,13 @@ def _panel(axes: Any, histogram: dict[str, Any], rule: dict[str, Any]) -> None:
         if bound is not None:
             axes.axvline(bound, color=THRESHOLD, linewidth=1, linestyle="--")
             axes.annotate(f"{bound:.4g}", (bound, 1.0), xycoords=("data", "axes fraction"), fontsize=7, va="top")
+    if edges[0] > 0 and edges[-1] > 1000 * edges[0]:  # bins of such a range are equal on this scale
+        axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(bottom=0)
     axes.set_title(rule["name"].replace("_", " "), fontsize=9)
     axes.set_xlabel(rule["statistic"].replace("_", " "))
-    axes.legend(frameon=False, fontsize=7, loc="upper right")
+    axes.legend(frameon=False, fontsize=7, loc="best")
 
 
 def escape(text: str, limit: int = 160) -> str:

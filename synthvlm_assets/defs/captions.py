@@ -67,7 +67,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         result = worker.run(context, recipe, "filtered_captions")
         manifest = filtering.manifest(store, recipe, context.partition_key)
         return result._replace(
-            metadata={**(result.metadata or {}), **metadata.filtered_captions(store, recipe, manifest)},
+            metadata={**metadata.filtered_captions(store, recipe, manifest), **(result.metadata or {})},
             tags={CODE_VERSION_TAG: filtering.code_version(recipe)},
         )
 

@@ -41,10 +41,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         store, recipe = settings.open_store(), settings.run_recipe(context)
         result = worker.run(context, recipe, "synthetic_images")
         return result._replace(
-            metadata={
-                **(result.metadata or {}),
-                **metadata.synthetic_images(store, recipe, context.partition_key),
-            },
+            metadata={**metadata.synthetic_images(store, recipe, context.partition_key), **(result.metadata or {})},
             tags={CODE_VERSION_TAG: synthesis.code_version(recipe)},
         )
 
@@ -64,7 +61,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         store, recipe = settings.open_store(), settings.run_recipe(context)
         result = worker.run(context, recipe, "scored_pairs")
         return result._replace(
-            metadata={**(result.metadata or {}), **metadata.scored_pairs(store, recipe, context.partition_key)},
+            metadata={**metadata.scored_pairs(store, recipe, context.partition_key), **(result.metadata or {})},
             tags={CODE_VERSION_TAG: scoring.code_version(recipe)},
         )
 

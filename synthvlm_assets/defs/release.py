@@ -38,7 +38,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         result = worker.run(context, recipe, "synthvlm_100k")
         manifest = stage.manifest(store, recipe)
         return result._replace(
-            metadata={**(result.metadata or {}), **metadata.released_set(store, recipe, manifest)},
+            metadata={**metadata.released_set(store, recipe, manifest), **(result.metadata or {})},
             tags={CODE_VERSION_TAG: stage.code_version(recipe)},
         )
 

@@ -91,7 +91,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
         store, recipe = settings.open_store(), settings.run_recipe(context)
         result = worker.run(context, recipe, "evaluation")
         return result._replace(
-            metadata={**(result.metadata or {}), **metadata.evaluation(store, recipe, context.partition_key)},
+            metadata={**metadata.evaluation(store, recipe, context.partition_key), **(result.metadata or {})},
             tags={CODE_VERSION_TAG: evaluation_version(recipe)},
         )
 
@@ -163,7 +163,7 @@ def _checkpoint(
     store, recipe = settings.open_store(), settings.run_recipe(context)
     result = worker.run(context, recipe, "projector_checkpoint" if stage == "align" else "vlm_checkpoint")
     return result._replace(
-        metadata={**(result.metadata or {}), **metadata.checkpoint(store, recipe, context.partition_key, stage)},
+        metadata={**metadata.checkpoint(store, recipe, context.partition_key, stage), **(result.metadata or {})},
         tags={CODE_VERSION_TAG: checkpoints.code_version(recipe, stage)},
     )
 

@@ -7,6 +7,7 @@ what is measured (measurements.py) and where the bounds come from (rules.py).
     filtered_captions/<key>/source=<name>/             kept/ and rejected/, sealed; key = rules and raw content
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -305,15 +306,21 @@ def _counts(db: duckdb.DuckDBPyConnection, active: list[Rule]) -> dict[str, Any]
 
 
 def _histogram(db: duckdb.DuckDBPyConnection, family: Family, rule: Rule) -> dict[str, Any]:
-    """Equal bins over the range of a statistic: `edges` has one more entry than `kept` and `rejected`."""
-    table, statistic = family.table.name, rule.statistic
-    finite = f"where isfinite({statistic})"
-    low, high = db.execute(f"select min({statistic}), max({statistic}) from {table} {finite}").fetchall()[0]
+    """Equal bins over the range of a statistic: `edges` has one more entry than `kept` and `rejected`.
+
+    Over more than three powers of ten, as perplexities go, the bins are equal on a logarithmic scale.
+    """
+    table, value = family.table.name, rule.statistic
+    finite = f"where isfinite({value})"
+    low, high = db.execute(f"select min({value}), max({value}) from {table} {finite}").fetchall()[0]
     if low is None:
         return {"edges": [], "kept": [], "rejected": []}
+    logarithmic = low > 0 and high > 1000 * low
+    if logarithmic:
+        low, high, value = math.log10(low), math.log10(high), f"log10({value})"
     width = (high - low) / HISTOGRAM_BINS or 1.0 / HISTOGRAM_BINS
     counts = db.execute(
-        f"select least(floor(({statistic} - ?) / ?), ?)::integer as bin,"
+        f"select greatest(least(floor(({value} - ?) / ?), ?), 0)::integer as bin,"
         " count(*) filter (where rule is null), count(*) filter (where rule is not null)"
         f" from {table} left join broken using (caption_id) {finite} group by bin",
         [low, width, HISTOGRAM_BINS - 1],
@@ -321,7 +328,8 @@ def _histogram(db: duckdb.DuckDBPyConnection, family: Family, rule: Rule) -> dic
     kept, rejected = [0] * HISTOGRAM_BINS, [0] * HISTOGRAM_BINS
     for bin_number, kept_count, rejected_count in counts:
         kept[bin_number], rejected[bin_number] = kept_count, rejected_count
-    return {"edges": [low + width * i for i in range(HISTOGRAM_BINS + 1)], "kept": kept, "rejected": rejected}
+    edges = [low + width * i for i in range(HISTOGRAM_BINS + 1)]
+    return {"edges": [10**edge for edge in edges] if logarithmic else edges, "kept": kept, "rejected": rejected}
 
 
 def _batches(db: duckdb.DuckDBPyConnection, query: str, rows: int) -> Iterator[pa.Table]:

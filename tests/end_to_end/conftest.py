@@ -124,24 +124,35 @@ def four_sources(tmp_path_factory: pytest.TempPathFactory, edited: Callable[...,
     folder = tmp_path_factory.mktemp("four")
     files.write_source_files(folder, seed=5, rows=ROWS)
     miniature = recipes.load("miniature")
-    shipped, sources = Path(miniature.folder, "../miniature/sources").resolve(), []
+    shipped, sources = Path(miniature.folder, "../miniature").resolve(), []
     for source in miniature.model_dump(mode="json")["sources"]:
         for key in ("files", "metadata_files"):
-            here = [Path(miniature.folder, name).resolve().relative_to(shipped) for name in source[key]]
+            here = [Path(miniature.folder, name).resolve().relative_to(shipped / "sources") for name in source[key]]
             source[key] = [str(folder / name) for name in here]
         sources.append(source)
+    language = str(shipped / "models" / "language")  # absolute all: a deployment's recipe file lies elsewhere
     return edited(
         miniature,
         {
             "name": "four",
             "sources": sources,
             "captions.rejected_share": [0.0, 1.0],
+            "captions.perplexity.model.id": language,
+            "captions.judge.model.id": language,
+            "generator.model.id": str(shipped / "models" / "text-to-image"),
             "generator.images_per_caption": 1,
             "generator.batch_size": 4,
+            "scores.clip_score.model.id": str(shipped / "models" / "clip"),
             "scores.clip_score.batch_size": 4,
             "selection.size": 6,
             "selection.floor": {},
             "selection.source_thresholds": {},
+            "training.vision_tower.id": str(shipped / "models" / "clip-vision"),
+            "training.instructions": str(shipped / "sources" / "instructions.json"),
+            "training.variants": [
+                {"name": "synthvlm", "language_model": {"id": language}, "selection": "synthvlm"},
+                {"name": "random", "language_model": {"id": language}, "selection": "random"},
+            ],
             "training.align.epochs": 1.0,
             "training.align.global_batch": 2,
             "training.align.micro_batch": 2,

@@ -47,11 +47,9 @@ def look(page, url: str, text: str, name: str) -> None:
 
 def test_a_person_materializes_all_sources_and_looks_at_them(deploy, page, four_sources: Recipe) -> None:
     running = deploy(four_sources)
-    running.graphql("mutation {setNuxSeen}")  # the welcome dialog of a new instance
     look(page, f"{running.url}/asset-groups/", "training", "graph")
 
     page.goto(f"{running.url}/locations/__repository__@synthvlm/jobs/curate_and_draw")
-    page.get_by_text("scored_pairs").first.wait_for()
     page.get_by_role("button", name="Materialize all").click()
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
@@ -59,17 +57,26 @@ def test_a_person_materializes_all_sources_and_looks_at_them(deploy, page, four_
     dialog.get_by_text("All", exact=True).first.click()
     shot(page, "dialog")
     dialog.get_by_role("button", name="Launch backfill").click()
-    running.wait(lambda: len(running.runs("SUCCESS")) == len(four_sources.sources), "a backfill of all sources", 600)
+
+    def ended() -> bool:
+        assert not running.runs("FAILURE"), [running.why(run["runId"]) for run in running.runs("FAILURE")]
+        return len(running.runs("SUCCESS")) == len(four_sources.sources)
+
+    running.wait(ended, "a backfill of all sources", 600)
 
     assets = f"{running.url}/assets"
     look(page, f"{assets}/filtered_captions?view=partitions&partition=laion", "rejected by rule", "partition")
     look(page, f"{assets}/filtered_captions?view=events&partition=laion", "histograms", "events")
     look(page, f"{assets}/filtered_captions?view=overview", "caption_id", "overview")
     look(page, f"{assets}/scored_pairs?view=checks", "scores_reach_the_thresholds", "checks")
-    for asset, told in (("synthetic_images", "some images"), ("scored_pairs", "best, median and worst pairs")):
+    for asset, told in (("synthetic_images", "some images"), ("scored_pairs", "best, borderline and worst pairs")):
         look(page, f"{assets}/{asset}?view=events&partition=sbu", told, asset)
-        shown = page.locator("img[src^='data:image/']")
-        shown.first.scroll_into_view_if_needed()
-        page.wait_for_timeout(500)
-        shot(page, f"{asset}_pictures")
-        assert shown.evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 300)")
+        for number, link in enumerate(page.get_by_text("[Show Markdown]").all()):
+            link.click()
+            picture = page.get_by_role("dialog").locator("img[src^='data:image/']")
+            picture.wait_for()
+            page.wait_for_timeout(500)
+            shot(page, f"{asset}_{number}")
+            assert picture.evaluate("one => one.complete && one.naturalWidth > 300")
+            page.get_by_role("dialog").get_by_role("button", name="Close").click()
+            page.get_by_role("dialog").wait_for(state="detached")

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from synthvlm_assets.settings import RECIPE_TAG
-from synthvlm_core import recipe as recipes
 from synthvlm_core.captions import filtering, raw
 from synthvlm_core.recipe import Recipe
 from synthvlm_core.release import stage as release
@@ -62,39 +61,24 @@ NONSENSE = (
 
 
 def test_a_failing_source_holds_back_set_and_training_until_it_is_mended(
-    deploy: Callable, small_recipe: Recipe, edited: Callable, source_files: Path
+    deploy: Callable, small_recipe: Recipe, four_sources: Recipe, edited: Callable, source_files: Path
 ) -> None:
     """Dagster builds an unpartitioned asset behind a failed partition anyway: the set itself must refuse."""
-    shipped = Path(recipes.load("miniature").folder, "../miniature").resolve()
     (source_files / "cc.tsv").write_text("".join(f"{text}\thttps://example.com/{text[:3]}\n" for text in NONSENSE))
     recipe = edited(
-        small_recipe,
+        four_sources.model_copy(update={"captions": small_recipe.captions, "sources": small_recipe.sources}),
         {
-            "generator.model.id": str(shipped / "models" / "text-to-image"),
-            "generator.steps": 6,
-            "generator.batch_size": 4,
-            "scores.clip_score.model.id": str(shipped / "models" / "clip"),
+            "name": "failing",
             "selection.size": 4,
-            "selection.floor": {},
             "selection.source_thresholds": {"mean_clip_score": 0.3},
             "training.automatic": True,
-            "training.vision_tower.id": str(shipped / "models" / "clip-vision"),
-            "training.instructions": str(shipped / "sources" / "instructions.json"),
-            "training.align.epochs": 1.0,
-            "training.align.global_batch": 2,
-            "training.align.micro_batch": 2,
-            "training.variants": [
-                {
-                    "name": "automatic",
-                    "language_model": {"id": str(shipped / "models" / "language")},
-                    "selection": "synthvlm",
-                }
-            ],
+            "training.variants": [four_sources.training.variants[0].model_dump(mode="json")],
         },
     )
+    [variant] = recipe.training.variants
     running = deploy(recipe)
     assert running.backfill(*GRAPH) == "COMPLETED_FAILED"
-    assert not [run for run in running.runs() if run["tags"].get("dagster/partition") == "automatic"]
+    assert not [run for run in running.runs() if run["tags"].get("dagster/partition") == variant.name]
     failed = {run["tags"].get("dagster/partition", ""): run["runId"] for run in running.runs("FAILURE")}
     assert set(failed) == {"cc", ""}
     assert "mean clip score" in running.why(failed[""])
@@ -109,6 +93,6 @@ def test_a_failing_source_holds_back_set_and_training_until_it_is_mended(
         partitions = '{assetNodeOrError(assetKey: {path: ["projector_checkpoint"]}) {... on AssetNode'
         partitions += " {assetPartitionStatuses {... on DefaultPartitionStatuses {materializedPartitions}}}}}"
         found = running.graphql(partitions)["assetNodeOrError"]["assetPartitionStatuses"]
-        return found["materializedPartitions"] == ["automatic"]
+        return found["materializedPartitions"] == [variant.name]
 
     running.wait(trained, "the retraining sensor to train on the released set", 300)

@@ -34,8 +34,9 @@ def test_long_text_is_cut_visibly() -> None:
     assert previews.escape("x" * 500).endswith("…")
 
 
-def test_histograms_are_a_small_picture() -> None:
-    found = {"alnum_ratio": {"edges": [i / 10 for i in range(11)], "kept": [0, 1] * 5, "rejected": [2] * 10}}
+@pytest.mark.parametrize("edges", [[i / 10 for i in range(11)], [10.0**i for i in range(11)]])
+def test_histograms_are_a_small_picture(edges: list[float]) -> None:
+    found = {"alnum_ratio": {"edges": edges, "kept": [0, 1] * 5, "rejected": [2] * 10}}
     rule = {"name": "alphanumeric", "statistic": "alnum_ratio", "minimum": 0.6, "maximum": None}
     data = previews.histograms(found, [rule], "title")
     assert len(data) < 150_000

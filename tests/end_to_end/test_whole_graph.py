@@ -3,7 +3,6 @@
 Every worker of the first run is killed in the middle of its work and started again by Dagster.
 """
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -166,9 +165,6 @@ def test_killed_workers_are_started_again_and_end_like_an_uninterrupted_run(kill
 
 def test_what_a_person_finds(killed) -> None:
     world, _ = killed
-    histogram = filtering.manifest(world.store, world.recipe, "cc")["histograms"]["perplexity"]
-    ratios = [right / left for left, right in itertools.pairwise(histogram["edges"])]
-    assert ratios == pytest.approx([ratios[0]] * len(ratios)), "bins are equal on a logarithmic scale"
     drawn = synthesis.manifest(world.store, world.recipe, "laion")
     assert drawn["healthy"] == drawn["wanted"] > 0
     released = release.manifest(world.store, world.recipe)

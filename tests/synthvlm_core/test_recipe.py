@@ -77,7 +77,7 @@ def test_an_unknown_name_lists_the_presets() -> None:
 
 
 def test_a_change_touches_only_its_section(small_recipe: Recipe, edited: Callable[..., Recipe]) -> None:
-    trained_longer = edited(small_recipe, {"training.finetune.epochs": 2.0})
+    trained_longer = edited(small_recipe, {"training.finetune.epochs": 5.0})
     assert trained_longer.captions.hash == small_recipe.captions.hash
     assert filtering.code_version(trained_longer) == filtering.code_version(small_recipe)
     assert trained_longer.training.hash != small_recipe.training.hash

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -159,6 +160,25 @@ def test_a_value_that_is_not_finite_breaks_its_rule(
 
     monkeypatch.setattr(measurements.statistics, "text_statistics", with_nan)
     assert filtering.decide(collected, small_recipe, "laion")["rejected_by_rule"]["alphanumeric"] >= 1
+
+
+@pytest.mark.parametrize(("smallest", "logarithmic"), [(0.0005, True), (0.05, False), (0.0, False)])
+def test_bins_of_values_over_many_powers_of_ten_are_equal_on_a_logarithmic_scale(
+    collected: Store, small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch, smallest: float, logarithmic: bool
+) -> None:
+    original = measurements.statistics.text_statistics
+
+    def spread(texts: pa.ChunkedArray, **options: object) -> pa.Table:
+        found = original(texts, **options)
+        return found.set_column(0, "alnum_ratio", pa.array([smallest, *[0.8] * (len(found) - 1)]))
+
+    monkeypatch.setattr(measurements.statistics, "text_statistics", spread)
+    histogram = filtering.decide(collected, small_recipe, "laion")["histograms"]["alnum_ratio"]
+    edges = np.array(histogram["edges"])
+    steps = np.diff(np.log(edges)) if logarithmic else np.diff(edges)
+    assert steps == pytest.approx(np.full(len(steps), steps.mean()))
+    assert [edges[0], edges[-1]] == pytest.approx([smallest, 0.8])
+    assert (histogram["rejected"][0], histogram["kept"][-1]) == (1, 3)
 
 
 def test_examples_are_the_nearest_to_each_threshold(collected: Store, small_recipe: Recipe) -> None:

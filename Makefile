@@ -15,7 +15,8 @@ demo: home ; @$(RUN)/python -m synthvlm_assets.demo $(VARIANTS)
 
 ui: home ; @$(RUN)/dagster dev -w workspace.yaml
 
-test: lint ; @$(RUN)/pytest
+# two processes, one thread each: most of the time goes to deployments that wait for their own processes
+test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	@$(RUN)/ruff check .

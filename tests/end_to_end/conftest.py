@@ -215,9 +215,10 @@ def _deployed(recipe: Recipe, tmp_path: Path, source_files: Path) -> Iterator[De
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(3)  # what a test stores is read before it ends: nothing is lost by killing
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         log.close()
 
 

@@ -9,6 +9,10 @@ class Mendable(ValueError):
     """Something outside the program is wrong: a recipe, a file, a stage not yet run. Trying again changes nothing."""
 
 
+class RecipeError(Mendable):
+    """A recipe that cannot be used; the message names file, line or key and what is allowed."""
+
+
 class NotMaterialized(Mendable, LookupError):
     """A stage was asked for that has not run for these inputs; the message names the one to run."""
 

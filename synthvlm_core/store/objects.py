@@ -40,7 +40,11 @@ class Store:
 
     def url(self, *parts: str) -> str:
         """URL of a path below the root, for people and metadata."""
-        return str(self.fs.unstrip_protocol(self.path(*parts)))
+        return self.unstrip(self.path(*parts))
+
+    def unstrip(self, path: str) -> str:
+        """The URL of a path as the file system wants it."""
+        return str(self.fs.unstrip_protocol(path))
 
     def put(self, path: str, data: bytes) -> bool:
         """Create an object unless one is there. Returns whether this call created it."""
@@ -77,6 +81,10 @@ class Store:
     def get(self, path: str) -> bytes:
         """All bytes of an object. Raises FileNotFoundError."""
         return bytes(self.fs.cat_file(path))
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object."""
+        return bool(self.fs.exists(path))
 
     def put_json(self, path: str, value: Any) -> None:
         """Replace an object by a JSON document, readable by people."""

@@ -1,7 +1,7 @@
-"""Tables of the store: Parquet shards that prove themselves, sealed folders, append-only measurements.
+"""Tables of the store: Parquet shards that prove themselves, and sealed folders of them.
 
-Belongs here: writing and reading rows whole, naming damage, telling what is stored from what is wanted. Does not
-belong here: the columns (records.py) and what rows mean (the stages).
+Belongs here: writing and reading rows whole, naming damage, older versions of a table. Does not belong here: the
+columns (records.py), what rows mean (the stages), what is stored of what is wanted (engine.py).
 
 A shard's name carries the SHA-256 of its bytes, so that a truncated, empty or altered shard is recognised without
 any other file, and two writers of the same bytes meet on the same name.
@@ -9,19 +9,19 @@ any other file, and two writers of the same bytes meet on the same name.
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from synthvlm_core import records
 from synthvlm_core.errors import Mendable
+from synthvlm_core.findings import Finding
 from synthvlm_core.hashing import ContentHash
-from synthvlm_core.store import Store
+from synthvlm_core.store.objects import Store
+from synthvlm_core.store.records import Table
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Folder:
     """Where the shards of one table lie."""
 
     store: Store
-    table: records.Table
+    table: Table
     path: str
 
     def put(self, rows: pa.Table, prefix: str = "", *, row_group_size: int | None = None) -> Shard:
@@ -68,7 +68,7 @@ class Folder:
             rows.cast(self.table.schema),
             buffer,
             compression="zstd",
-            use_dictionary=["source", "origin"],
+            use_dictionary=[name for name in ("source", "origin") if name in self.table.names],
             row_group_size=row_group_size,
         )
         data = buffer.getvalue().to_pybytes()
@@ -83,54 +83,86 @@ class Folder:
         content.add_table(stored)
         return Shard(name, stored.num_rows, len(data), content.hexdigest)
 
-    def read(self, name: str) -> pa.Table:
-        """All rows of a shard, bytes checked against the name, schema against the table.
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a shard in today's columns, bytes checked against the name.
+
+        Args:
+            columns: the columns wanted, None for all.
+
+        Raises:
+            DamagedShard: naming shard, damage and remedy.
+            NewerTable: if a later version of this software wrote it.
+        """
+        try:
+            data = self.store.get(f"{self.path}/{name}")
+        except FileNotFoundError:
+            raise DamagedShard(self._damage(name, "is missing")) from None
+        if hashlib.sha256(data).hexdigest()[:32] != name.removesuffix(".parquet")[-32:]:
+            raise DamagedShard(self._damage(name, f"has {len(data)} bytes that do not match the hash in its name"))
+        try:
+            rows = self.table.upgrade(pq.read_table(pa.BufferReader(data)), f"{self.path}/{name}")
+        except (pa.ArrowException, KeyError) as error:
+            raise DamagedShard(self._damage(name, f"is no {self.table.name} ({error})")) from error
+        return rows if columns is None else rows.select(list(columns))
+
+    def tables(self, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of some shards, one shard in memory at a time. Raises as `read`."""
+        for name in names:
+            yield self.read(name, columns)
+
+    def narrow(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of a shard whose other columns are large: few bytes are fetched, and so none are proved.
+
+        Args:
+            columns: names; `image.path` is a part of a struct, and comes as a column `path`.
 
         Raises:
             DamagedShard: naming shard, damage and remedy.
         """
         path = f"{self.path}/{name}"
         try:
-            data = self.store.get(path)
-        except FileNotFoundError:
-            raise DamagedShard(self._damage(name, "is missing")) from None
-        if hashlib.sha256(data).hexdigest()[:32] != name.removesuffix(".parquet")[-32:]:
-            raise DamagedShard(self._damage(name, f"has {len(data)} bytes that do not match the hash in its name"))
-        try:
-            rows = pq.read_table(pa.BufferReader(data))
-        except pa.ArrowInvalid as error:
-            raise DamagedShard(self._damage(name, f"is not readable Parquet ({error})")) from error
-        if not rows.schema.equals(self.table.schema, check_metadata=False):
-            raise DamagedShard(self._damage(name, f"has not the columns of {self.table.name} v{self.table.version}"))
-        return rows
+            # on a bucket the default would read ahead, pictures and all; what is needed is asked for in few ranges
+            options = {} if self.store.local else {"cache_type": "none"}
+            with self.store.fs.open(path, "rb", **options) as file:
+                parquet = pq.ParquetFile(file, pre_buffer=True)
+                if self.table.is_current(parquet.schema_arrow):
+                    wholes = {field.split(".")[0] for field in columns}
+                    rows = self.table.upgrade(parquet.read(columns=list(columns)), path, only=wholes)
+                else:  # a step may need columns that nobody asked for
+                    rows = self.read(name)
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise DamagedShard(self._damage(name, f"is not readable ({error})")) from error
+        found = {}
+        for field in columns:
+            whole, _, inner = field.partition(".")
+            found[inner or whole] = pc.struct_field(rows[whole], inner) if inner else rows[whole]
+        return pa.table(found)
 
     def names(self) -> list[str]:
         """Names of all shards present, trusted or not."""
         return self.store.files(self.path, ".parquet")
 
-    def sound(self) -> list[str]:
-        """Names of the shards that prove themselves; damaged ones are named in the log and set aside."""
+    def sound(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """Name and rows of every shard that proves itself; damaged ones are named in the log and set aside."""
         self.store.sweep(self.path)
-        return [name for name in self.names() if self.is_sound(name)]
+        for name in self.names():
+            if (rows := self._proved(name)) is not None:
+                yield name, rows if columns is None else rows.select(list(columns))
 
     def is_sound(self, name: str) -> bool:
         """Whether a shard proves itself; if not, it is named in the log and set aside."""
+        return self._proved(name) is not None
+
+    def _proved(self, name: str) -> pa.Table | None:
+        """The rows of a sound shard; a damaged one is named in the log and set aside."""
         for last in (False, True):  # looked at again before it is moved: another run may just have redone it
             try:
-                self.read(name)
+                return self.read(name)
             except DamagedShard as damage:
                 if last:
                     log.warning("%s; set aside, its rows will be computed again", damage)
                     self.store.set_aside(f"{self.path}/{name}")
-            else:
-                return True
-        return False
-
-    def dataset(self, names: Iterable[str]) -> ds.Dataset:
-        """The named shards as one lazy dataset, for scans that need not fit in memory."""
-        filesystem = PyFileSystem(FSSpecHandler(self.store.fs))
-        paths = [f"{self.path}/{name}" for name in names]
-        return ds.dataset(paths, schema=self.table.schema, format="parquet", filesystem=filesystem)
+        return None
 
     def _damage(self, name: str, what: str) -> str:
         url = self.store.fs.unstrip_protocol(f"{self.path}/{name}")
@@ -199,3 +231,20 @@ def content_hash(shards: Iterable[Shard]) -> str:
     for shard in shards:
         total.merge(shard.content_hash)
     return total.hexdigest
+
+
+def undamaged(parts: Iterable[tuple[Folder, Sequence[Shard]]]) -> Finding:
+    """Whether every shard has the bytes that its name promises and the rows that its manifest counts."""
+    damaged: list[str] = []
+    count = 0
+    for folder, found in parts:
+        for shard in found:
+            count += 1
+            try:
+                rows = folder.read(shard.name).num_rows
+            except DamagedShard as damage:
+                damaged.append(str(damage))
+            else:
+                if rows != shard.rows:
+                    damaged.append(f"{folder.path}/{shard.name} has {rows} rows, its manifest says {shard.rows}")
+    return Finding(not damaged, "; ".join(damaged) or f"{count} shards", {"shards": count, "damaged": len(damaged)})

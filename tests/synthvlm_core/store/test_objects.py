@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from synthvlm_core.store import Store
+from synthvlm_core.store.objects import Store
 
 
 def test_put_creates_once(any_store: Store) -> None:

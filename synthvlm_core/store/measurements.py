@@ -1,0 +1,38 @@
+"""Measurements: values computed from content, stored once for ever under what they depend on.
+
+Belongs here: what a measurement is, and where its values of one source lie. Does not belong here: computing them (the
+parts), and the loop that computes what is missing (engine.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from synthvlm_core.store.objects import Store
+from synthvlm_core.store.records import Table
+from synthvlm_core.store.shards import Folder
+
+Measure = Callable[[pa.Table, Callable[[int], None]], pa.Table]
+"""(rows to measure, told how many are done) to rows of the measurement's table."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Values computed together, kept in a table of their own under the hash of what they depend on."""
+
+    table: Table
+    definition: str
+    load: Callable[[], Measure]
+    """Loads models and gives the function that measures. Called where the work is done, once, and only if there is
+    any; it can be pickled."""
+    shard_rows: int = 50_000
+    """Rows measured between two writes: what a kill can cost."""
+    row_group_rows: int | None = None
+    """Most rows per row group, for tables whose rows are large."""
+    cost: int = 0
+    """Dearer measurements come later, on what the cheaper ones left: 0 for arithmetic, 1 for a model."""
+
+    def folder(self, store: Store, *place: str) -> Folder:
+        """Where the values lie: under `place`, whose parts may hold `{definition}`."""
+        return Folder(store, self.table, store.path(*(part.format(definition=self.definition) for part in place)))

@@ -1,0 +1,180 @@
+"""Products: sealed sets of files with their hashes, such as releases, checkpoints and evaluations.
+
+Belongs here: putting files, sealing them with a manifest, proving them, adding to them. Does not belong here: what the
+files are (release, training, evaluation).
+
+A folder without a manifest is unfinished and nobody reads it. The manifest names every file with size and SHA-256, as
+read back from the store.
+"""
+
+import contextlib
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synthvlm_core import hashing
+from synthvlm_core.errors import Mendable
+from synthvlm_core.store.objects import Store
+from synthvlm_core.store.shards import MANIFEST
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Small files proved at once: on a bucket each is a round trip."""
+SMALL = 4_000_000
+"""Bytes; larger files are proved one by one, for the sake of memory."""
+
+
+class DamagedProduct(Mendable):
+    """A file of a product that is gone or has other bytes than its manifest says; the message names file and remedy."""
+
+
+@dataclass
+class Product:
+    """A folder of the store that becomes, or is, a sealed set of files."""
+
+    store: Store
+    path: str
+    remedy: str = "materialize it again"
+    """What to do about damage, for messages."""
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By name: size and SHA-256 of what was put."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a file whole, in place of what an unfinished try left, and read it back."""
+        path = f"{self.path}/{name}"
+        if not self.store.put(path, data) and self.store.get(path) != data:
+            self.store.replace(path, data)
+        self.files[name] = proof(self.store.get(path))
+
+    def put_folder(self, folder: Path) -> None:
+        """Store every file below a local folder."""
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            self.put(file.relative_to(folder).as_posix(), file.read_bytes())
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names, sorted, of the files that the manifest names in a folder below, or of all."""
+        return sorted(name for name in self.files if not folder or name.startswith(f"{folder}/"))
+
+    def forget(self, folder: str) -> None:
+        """Name no file in a folder below any longer; what lies there stays until somebody deletes it."""
+        for name in self.names(folder):
+            del self.files[name]
+
+    def seal(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Write the manifest, last, unless it is there: the JSON values and `files`. Returns it."""
+        files = [{"name": name, **self.files[name]} for name in self.names()]
+        manifest = {**values, "files": files}
+        path = f"{self.path}/{MANIFEST}"
+        try:
+            unchanged = self.store.get_json(path) == manifest
+        except Mendable:  # a damaged one is mended
+            unchanged = False
+        if not unchanged:
+            self.store.put_json(path, manifest)
+        return manifest
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of a complete product, else None. Raises Mendable if there is something else in its place."""
+        found = self.store.get_json(f"{self.path}/{MANIFEST}")
+        if found is None:
+            return None
+        try:
+            self.take(found)
+        except (KeyError, TypeError, ValueError) as error:
+            where = self.store.unstrip(f"{self.path}/{MANIFEST}")
+            raise Mendable(f"{where} is no manifest ({error!r}); delete it, then {self.remedy}") from error
+        return dict(found)
+
+    def take(self, manifest: dict[str, Any]) -> None:
+        """Be the product of a manifest that was read before. Raises KeyError, TypeError or ValueError if it is none."""
+        files = {}
+        for file in manifest["files"]:
+            if not _is_below(file["name"]):
+                raise ValueError(f"a file {file['name']!r} outside the folder")
+            files[file["name"]] = {"size": int(file["size"]), "sha256": str(file["sha256"])}
+        self.files = files
+
+    def sound(self) -> dict[str, Any] | None:
+        """The manifest of a complete, undamaged product, else None: damage is named in the log."""
+        try:
+            found = self.manifest()
+            wrong = [] if found is None else self.damage()
+        except Mendable as error:
+            found, wrong = None, [str(error)]
+        if wrong:
+            log.warning("%s: %s; it will be made again", self.store.unstrip(self.path), "; ".join(wrong))
+            return None
+        return found
+
+    def damage(self, folder: str = "") -> list[str]:
+        """What is wrong with the files of a complete product, or with those in a folder below: missing, or other bytes
+        than the manifest's."""
+        names = self.names(folder)
+        small = [name for name in names if self.files[name]["size"] <= SMALL]
+        large = [name for name in names if self.files[name]["size"] > SMALL]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = [*pool.map(self._wrong, small), *map(self._wrong, large)]
+        return [damage for damage in found if damage]
+
+    def _wrong(self, name: str) -> str:
+        try:
+            self.get(name)
+        except DamagedProduct as damage:
+            return str(damage)
+        return ""
+
+    def get(self, name: str) -> bytes:
+        """The bytes of a file that the manifest names, proved.
+
+        Raises:
+            DamagedProduct: if the manifest does not name it, it is gone or has other bytes.
+        """
+        where = self.store.unstrip(f"{self.path}/{name}")
+        if name not in self.files:
+            raise DamagedProduct(f"{where} is not among the files of the manifest; {self.remedy}")
+        try:
+            data = self.store.get(f"{self.path}/{name}")
+        except FileNotFoundError:
+            raise DamagedProduct(f"{where} is missing; {self.remedy}") from None
+        if proof(data) != self.files[name]:
+            raise DamagedProduct(f"{where} has other bytes than the manifest says; {self.remedy}")
+        return data
+
+    def content_hash(self) -> str:
+        """Hash over the names and bytes of all files."""
+        return hashing.of_json([[name, self.files[name]["sha256"]] for name in sorted(self.files)])
+
+    @contextlib.contextmanager
+    def local_folder(self, folder: str = "") -> Iterator[Path]:
+        """A local folder with the proved files that the manifest names, all or those in a folder below, and no others;
+        gone afterwards. Of a local store they are links, of a bucket copies on this machine's disk.
+
+        Raises:
+            DamagedProduct: as `get`.
+        """
+        with tempfile.TemporaryDirectory(prefix="synthvlm-product-") as local:
+            for name in self.names(folder):
+                target = Path(local, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                data = self.get(name)
+                if self.store.local:
+                    target.symlink_to(Path(self.path, name).resolve())
+                else:
+                    target.write_bytes(data)
+            yield Path(local)
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name leads to a file below the folder: one copied from a manifest must not lie elsewhere."""
+    return not {"", ".", ".."} & set(name.split("/"))
+
+
+def proof(data: bytes) -> dict[str, Any]:
+    """Size and SHA-256 of some bytes."""
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -1,0 +1,160 @@
+"""Scratch databases for sorting, joining and counting tables larger than memory.
+
+Belongs here: how a database is opened and bounded, how rows enter and leave it. Does not belong here: queries (the
+stages).
+
+A table of a scratch database is a `Relation`, passed from module to module as an object; in a query it spells its
+name.
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+MEMORY_LIMIT = "2GB"
+BATCH_ROWS = 10_000
+_PREFIX = "synthvlm-"
+
+
+class Scratch:
+    """A database on disk: beyond its memory limit it spills there instead of growing."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        """For what the methods do not do."""
+        self._numbers = itertools.count()
+
+    def load(self, schema: pa.Schema, parts: Iterable[pa.Table]) -> "Relation":
+        """A new relation with the rows of some tables, which come one at a time and may have further columns."""
+        relation = self.create(schema.empty_table())
+        self.add(relation, parts)
+        return relation
+
+    def add(self, relation: "Relation", parts: Iterable[pa.Table]) -> None:
+        """Put rows into a relation, columns matched by name."""
+        columns = ", ".join(relation.columns)
+        for part in parts:
+            self.connection.register("part", part.select(list(relation.columns)))
+            self.connection.execute(f"insert into {relation} by name select {columns} from part")
+            self.connection.unregister("part")
+
+    def create(self, query: "str | pa.Table", values: Sequence[Any] = ()) -> "Relation":
+        """A new relation that holds the result of a query, or a table."""
+        name = f"scratch_{next(self._numbers)}"
+        if isinstance(query, str):
+            self.connection.execute(f"create table {name} as {query}", list(values))
+        else:
+            self.connection.register("part", query)
+            self.connection.execute(f"create table {name} as select * from part")
+            self.connection.unregister("part")
+        return Relation(name, tuple(self.connection.table(name).columns))
+
+    def view(self, query: str) -> "Relation":
+        """A relation that holds nothing: the query is answered each time anew, and only as far as is asked."""
+        name = f"scratch_{next(self._numbers)}"
+        self.connection.execute(f"create view {name} as {query}")
+        return Relation(name, tuple(self.connection.view(name).columns))
+
+    def drop(self, relation: "Relation") -> None:
+        """Give back what a relation takes."""
+        self.connection.execute(f"drop table {relation}")
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a small result."""
+        return self.connection.execute(query, list(values)).fetchall()
+
+    def row(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """The one row of a result."""
+        return self.rows(query, values)[0]
+
+    def count(self, relation: "Relation | str") -> int:
+        """How many rows a relation has."""
+        return int(self.row(f"select count(*) from {relation}")[0])
+
+    def tables(self, query: str, values: Sequence[Any] = (), *, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+        """A result of any size as tables of at most `rows` rows, never all at once."""
+        held: list[pa.Table] = []
+        count = 0
+        with contextlib.closing(self.connection.cursor()) as cursor:
+            # not `execute`: its Arrow readers hold the whole result, in no order where insertion order is not preserved
+            result: Any = cursor.sql(query, params=list(values))
+            for batch in result.to_arrow_reader(rows):
+                part = pa.Table.from_batches([batch])
+                while count + part.num_rows >= rows:
+                    yield pa.concat_tables([*held, part.slice(0, rows - count)]).combine_chunks()
+                    part, held, count = part.slice(rows - count), [], 0
+                if part.num_rows:
+                    held.append(part)
+                    count += part.num_rows
+        if held:
+            yield pa.concat_tables(held).combine_chunks()
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table of a scratch database."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@contextlib.contextmanager
+def scratch(memory_limit: str = MEMORY_LIMIT) -> Iterator[Scratch]:
+    """An empty scratch database, gone afterwards."""
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
+        connection = duckdb.connect(
+            str(Path(folder) / "scratch.duckdb"),
+            config={
+                "memory_limit": memory_limit,
+                "temp_directory": str(Path(folder) / "spill"),
+                "autoinstall_known_extensions": "false",  # nothing is fetched from anywhere
+                "autoload_known_extensions": "false",
+                "preserve_insertion_order": "false",
+            },
+        )
+        try:
+            yield Scratch(connection)
+        finally:
+            connection.close()
+
+
+def is_column(name: str) -> bool:
+    """Whether a name can stand for a column in a query without quotes."""
+    return re.fullmatch("[a-z_][a-z0-9_]*", name) is not None and name not in _keywords()
+
+
+@functools.cache
+def _keywords() -> frozenset[str]:
+    with duckdb.connect() as database:
+        found = database.execute(
+            "select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
+        ).fetchall()
+    return frozenset(word for (word,) in found)
+
+
+def number(value: float) -> str:
+    """A number as SQL; `repr` of a float is exact."""
+    return f"{value!r}::double"
+
+
+def _sweep() -> None:
+    """Remove the scratch folders of processes that were killed; they can be as large as the data."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc", "self").exists():
+            shutil.rmtree(folder, ignore_errors=True)

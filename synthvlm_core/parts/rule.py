@@ -1,0 +1,57 @@
+"""What a rule on captions must offer: its section, the statistic it reads, and the bounds between which it passes.
+
+Belongs here: the base of rules and the closed interval. Does not belong here: the rules (captions/rules/), measuring
+(captions/filtered.py).
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from synthvlm_core.parts.part import Context, Part
+from synthvlm_core.store.measurements import Measurement
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The closed interval [minimum, maximum] of values that pass; None does not bind. NaN passes nowhere."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class CaptionContext(Context):
+    """What a rule may need to know of the others."""
+
+    text_form: str
+    """How captions are spelled for statistics: `wrapped` or `bare`."""
+    rules: "tuple[Rule, ...]"
+    """All rules of the recipe, in its order."""
+
+
+class Rule(Part):
+    """Keep a caption whose statistic lies within bounds."""
+
+    tag: ClassVar[str] = "rule"
+    statistic: ClassVar[str]
+    """The column of the measurement's table that the bounds are for."""
+
+    @abstractmethod
+    def bounds(self) -> Bounds:
+        """What passes."""
+
+    @abstractmethod
+    def measurement(self, context: CaptionContext) -> Measurement:
+        """What must be known of a caption. It takes rows of `caption_id` and `text`; rules may share one."""
+
+    def files(self, context: Context) -> dict[str, str]:
+        """Of a rule that names a file other than a model: `origin`, where it came from, and `sha256`, for the manifest.
+        Empty for others."""
+        return {}
+
+
+def of_kind(rules: Sequence[Rule], kind: type[Rule]) -> Rule | None:
+    """The rule of a kind, if the recipe has it."""
+    return next((rule for rule in rules if isinstance(rule, kind)), None)

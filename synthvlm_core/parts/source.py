@@ -1,0 +1,80 @@
+"""What a source of captions must offer: its section, and rows of its files.
+
+Belongs here: the base of the readers' sections and the form of unjudged rows. Does not belong here: published formats
+(captions/readers/) and any judgement of a row (captions/judging.py).
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from synthvlm_core.parts.part import Part
+from synthvlm_core.parts.section import Absent, Location, Name, Positive
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of a source."""
+
+    name: str
+    """As the recipe names it, globs resolved: the same on every machine, stored with each caption."""
+    url: str
+    """Where to open it: an absolute path or an fsspec URL."""
+    companions: tuple[str, ...] = ()
+    """Files read beside it: SBU's list of urls, or all of DataComp's metadata."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows of a file that follow the ones handed over before. Bytes, because nothing is known to be UTF-8 yet."""
+
+    text: pa.Array
+    url: pa.Array | None = None
+    uid: pa.Array | None = None
+    similarity: pa.Array | None = None
+    problem: pa.Array | None = None
+    """Why the format itself refuses a row; null where it does not."""
+    raw: pa.Array | None = None
+    """The rows as they stand in the file; None where a row is not a run of bytes (Parquet)."""
+
+
+class Unreadable(Exception):
+    """A file that cannot be read: which, what is wrong, and what a person can do about it."""
+
+    def __init__(self, url: str, what: str, remedy: str) -> None:
+        super().__init__(f"{url}: {what}. {remedy}")
+
+
+class Source(Part):
+    """One source of captions, one Dagster partition."""
+
+    tag: ClassVar[str] = "format"
+
+    name: Name
+    files: Annotated[tuple[str, ...], Field(min_length=1), Location("files")]
+    """Paths, globs or fsspec URLs; relative ones start at the recipe file."""
+    origin: Annotated[Literal["human", "model"], Absent("human")] = "human"
+    max_characters: Annotated[Positive, Absent(4096)] = 4096
+    """Longer captions go to quarantine."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Patterns of the files that are read beside each caption file."""
+        return ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether the n-th of `beside` belongs to the n-th caption file, rather than all to each."""
+        return False
+
+    @abstractmethod
+    def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
+        """All rows of a file in order, at most `batch_rows` at a time.
+
+        Raises:
+            Unreadable: when the file turns out to be none of this format.
+        """

@@ -1,14 +1,17 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPImageProcessorPil
 
-from synthvlm_core import recipe as recipes
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.training import vlm
-from synthvlm_core.training.vlm import Vlm
+from synthvlm_core.errors import RecipeError
+from synthvlm_core.models import vlm
+from synthvlm_core.models.vlm import Vlm
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.recipe.sections import Recipe
 
 
 def paper_geometry(rows: int) -> tuple[object, object]:
@@ -155,5 +158,17 @@ def test_the_chat_template_has_the_words_of_training(tiny_vlm: Vlm) -> None:
 
 def test_a_layer_that_is_not_there_is_refused(tiny_recipe: Recipe, edited: Callable[..., Recipe]) -> None:
     recipe = edited(tiny_recipe, {"training.feature_layer": -4})
-    with pytest.raises(ValueError, match=r"feature_layer: -4.*2 layers"):
+    with pytest.raises(RecipeError, match=r"feature_layer: -4.*2 layers; give -3 to 2"):
+        vlm.build(recipe, recipe.training.variants[0], "crop")
+
+
+def test_a_tower_whose_pictures_are_of_another_size_is_refused(
+    tiny_recipe: Recipe, tiny_models: Path, tmp_path: Path, edited: Callable[..., Recipe]
+) -> None:
+    shutil.copytree(tiny_models / "clip-vision", tmp_path / "tower")
+    CLIPImageProcessorPil(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48}).save_pretrained(
+        tmp_path / "tower"
+    )
+    recipe = edited(tiny_recipe, {"training.vision_tower.id": str(tmp_path / "tower")})
+    with pytest.raises(RecipeError, match=r"vision_tower: takes pictures of 32 pixels .* makes \(48, 48\); give a"):
         vlm.build(recipe, recipe.training.variants[0], "crop")

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from synthvlm_core import miniature, models
-from synthvlm_core.captions import language
-from synthvlm_core.miniature import benchmark
-from synthvlm_core.miniature.training.language import JUDGE_PROMPT
-from synthvlm_core.recipe import Model
+import synthvlm_miniature as miniature
+from synthvlm_core.models import language, weights
+from synthvlm_core.parts.section import Model
+from synthvlm_miniature.training.language.texts import JUDGE_PROMPT
+from synthvlm_miniature.world.held_out import held_out_captions
 
 FOLDER = Path(miniature.__file__).parent / "models" / "language"
+pytestmark = pytest.mark.model
+
 CLEAN = "a small red circle to the left of a large blue square on a white background"
 HOSTILE = [
     "",
@@ -32,12 +34,12 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def loaded() -> tuple[Any, Any]:
-    return models.causal_language_model(Model(id=str(FOLDER)), "")
+    return weights.causal_language_model(Model(id=str(FOLDER)), "")
 
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    return [text.text for text in benchmark.held_out_captions(90)] + HOSTILE
+    return [text.text for text in held_out_captions(90)] + HOSTILE
 
 
 def test_perplexity_is_the_formula(loaded: tuple[Any, Any]) -> None:

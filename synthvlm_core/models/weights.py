@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from synthvlm_core import hashing
-from synthvlm_core.recipe import Model, RecipeError
+from synthvlm_core.errors import RecipeError
+from synthvlm_core.parts.locations import PACKAGE, locate
+from synthvlm_core.parts.section import Model
+from synthvlm_core.parts.section import Weights as Identify
 
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 IDENTIFYING = frozenset({".safetensors", ".json", ".txt", ".model"})
@@ -66,11 +69,11 @@ def resolve(model: Model, folder: str, key: str = "model") -> Weights:
     Raises:
         RecipeError: if the folder is missing or holds no safetensors, or if a hub id has no pinned revision.
     """
-    path = Path(folder, model.id).expanduser()
+    path = Path(locate(model.id, folder))
     if path.is_dir():
         _refuse_pickles(path, f"{key}.id")
         return Weights(str(path.resolve()), None, model.variant, model.dtype)
-    if not _HUB_ID.fullmatch(model.id):
+    if model.id.startswith(PACKAGE) or not _HUB_ID.fullmatch(model.id):
         raise RecipeError(f"{key}.id: no folder {path}, and {model.id!r} is no hub id like 'owner/name'")
     if model.revision is None or not _COMMIT.fullmatch(model.revision):
         given = "is missing" if model.revision is None else f"is {model.revision!r}, which can move"
@@ -100,6 +103,21 @@ def definition(model: Model, folder: str, key: str = "model") -> str:
         if path.is_file() and path.suffix in IDENTIFYING and not path.relative_to(root).as_posix().startswith(".")
     ]
     return hashing.of_json(["folder", files, weights.variant, weights.dtype])
+
+
+def is_cached(weights: Weights) -> bool:
+    """Whether a hub model was fetched to this machine before, as far as its first file shows."""
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("config.json", "model_index.json", "open_clip_config.json")
+    return any(
+        isinstance(try_to_load_from_cache(weights.location, name, revision=weights.revision), str) for name in names
+    )
+
+
+def identify(folder: str) -> Identify:
+    """`definition` for models of a recipe in that folder, as `parts.section.named` takes it."""
+    return lambda model, key: definition(model, folder, key)
 
 
 def device() -> Any:
@@ -134,6 +152,15 @@ def causal_language_model(model: Model, folder: str, key: str = "model") -> tupl
     tokenizer = AutoTokenizer.from_pretrained(weights.location, **weights.file_arguments())
     loaded = AutoModelForCausalLM.from_pretrained(weights.location, **weights.arguments())
     return loaded.to(device()).eval(), tokenizer
+
+
+@functools.cache
+def shared_causal_language_model(model: Model, folder: str, threads: int) -> tuple[Any, Any]:
+    """`causal_language_model`, loaded once per process: several rules may ask one."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return causal_language_model(model, folder)
 
 
 def _refuse_pickles(root: Path, key: str) -> None:

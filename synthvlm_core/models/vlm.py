@@ -1,20 +1,23 @@
 """The VLM: vision tower, projector and language model as one `LlavaForConditionalGeneration`, and its processor.
 
 Belongs here: putting the parts together from a recipe, a fresh projector, which parts a stage trains, reading a
-checkpoint folder. Does not belong here: texts and pictures (data.py), training (trainer.py), where checkpoints are
-stored (checkpoints.py).
+checkpoint folder. Does not belong here: texts and pictures (training/data/), training (training/loop.py), asking
+(training/asking.py), where checkpoints are stored (training/checkpoints.py).
 
 A picture takes (size / patch)² places of the language model's context: the patches of one layer of a CLIP vision
 tower, without its class token. A tokenizer that has no `<image>` gets it, with a row of embeddings that is the mean of
 the others: the row is a placeholder whose value the model never uses.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from synthvlm_core import hashing, models
-from synthvlm_core.recipe import Recipe, Variant
+from synthvlm_core import hashing
+from synthvlm_core.errors import RecipeError
+from synthvlm_core.models import weights as models
+from synthvlm_core.recipe.sections import Recipe, Variant
 
 IMAGE = "<image>"
 ROWS_MULTIPLE = 64
@@ -28,7 +31,7 @@ CHAT_TEMPLATE = (
     "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}{{ eos_token }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-"""The words of `data.conversation`, for people who use the checkpoint through transformers."""
+"""The words of `training.data.words`, for people who use the checkpoint through transformers."""
 
 Part = Literal["vision_tower", "projector", "language_model"]
 _PREFIXES: dict[str, Part] = {
@@ -98,8 +101,7 @@ def build(recipe: Recipe, variant: Variant, image_aspect: Literal["crop", "pad"]
         image_aspect: what the processor does to a picture that is no square; see `TrainingStage`.
 
     Raises:
-        RecipeError: if weights are missing or must not be loaded.
-        ValueError: if the vision tower has no such layer or its pictures are not whole patches.
+        RecipeError: if weights are missing or must not be loaded, or as `assemble`.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
@@ -119,21 +121,21 @@ def assemble(tower: Any, language: Any, tokenizer: Any, image_processor: Any, *,
     """One model of loaded parts, which it takes over, with a fresh projector drawn from `seed`.
 
     Raises:
-        ValueError: if the vision tower has no such layer or its pictures are not whole patches.
+        RecipeError: if the vision tower has no such layer or its pictures are not whole patches.
     """
     from transformers import GenerationConfig, LlavaProcessor
 
     vision = tower.config
     if not -vision.num_hidden_layers - 1 <= feature_layer <= vision.num_hidden_layers:
-        raise ValueError(
+        raise RecipeError(
             f"training.feature_layer: {feature_layer} is no hidden state of a vision tower with "
-            f"{vision.num_hidden_layers} layers"
+            f"{vision.num_hidden_layers} layers; give {-vision.num_hidden_layers - 1} to {vision.num_hidden_layers}"
         )
     crop = (image_processor.crop_size["height"], image_processor.crop_size["width"])
     if crop != (vision.image_size, vision.image_size) or vision.image_size % vision.patch_size:
-        raise ValueError(
+        raise RecipeError(
             f"training.vision_tower: takes pictures of {vision.image_size} pixels in patches of {vision.patch_size}, "
-            f"and its image processor makes {crop}"
+            f"and its image processor makes {crop}; give a folder whose preprocessor_config.json fits its config.json"
         )
     image_token_id = _add_image_token(language, tokenizer)
     text = language.config
@@ -200,7 +202,7 @@ def parameter_counts(model: Any) -> dict[str, int]:
     return {**counts, "total": sum(counts.values())}
 
 
-def train_only(model: Any, trained: set[Part], frozen_dtype: Any) -> list[str]:
+def train_only(model: Any, trained: Set[Part], frozen_dtype: Any) -> list[str]:
     """Freeze all parts but the trained ones. Returns the names of the trained parameters.
 
     What is trained is held in float32: in half precision an optimizer's steps are lost to rounding. What is frozen

@@ -29,6 +29,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from synthvlm_core.errors import RecipeError
+
 MAX_TOKENS: Final = 256
 """Tokens of a caption that are looked at."""
 LENGTH_STEP: Final = 16
@@ -59,7 +61,7 @@ def perplexities(
 
     start, end = _start(tokenizer), tokenizer.eos_token_id
     if end is None:
-        raise ValueError("the tokenizer has no end token, which perplexity needs")
+        raise RecipeError("the language model's tokenizer has no end token, which perplexity needs; take another model")
     rows = []
     for ids in _tokens(tokenizer, _bounded(texts), MAX_TOKENS + 1):
         whole = len(ids) <= MAX_TOKENS
@@ -122,7 +124,7 @@ def judge_yes(
 def _start(tokenizer: Any) -> int:
     found = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if found is None:
-        raise ValueError("the tokenizer has neither a start nor an end token")
+        raise RecipeError("the language model's tokenizer has neither a start nor an end token; take another model")
     return int(found)
 
 
@@ -130,7 +132,7 @@ def _answers(tokenizer: Any) -> tuple[list[int], list[int]]:
     """First tokens of the spellings of Yes and of No. One that begins both (a lone blank) says nothing."""
     yes, no = ({ids[0] for ids in _tokens(tokenizer, list(words), None)} for words in (YES, NO))
     if not yes - no or not no - yes:
-        raise ValueError("the tokenizer does not tell Yes from No by the first token")
+        raise RecipeError("the judge's tokenizer does not tell Yes from No by the first token; take another model")
     return sorted(yes - no), sorted(no - yes)
 
 

@@ -1,7 +1,7 @@
-"""The CLIP that scores: from the recipe's section to open_clip's model, transform and tokens.
+"""CLIP: from a recipe's `Model` to open_clip's model, transform and tokens.
 
 Belongs here: the two layouts of weights, refusing what must not be loaded, tokens that always keep their end. Does not
-belong here: what is done with features (clipscore.py).
+belong here: what is done with features (scoring/scorers/clip_score.py).
 
 open_clip's own layout (`open_clip_config.json`, `open_clip_model.safetensors`, a tokenizer where it needs one) is
 opened as open_clip opens a `local-dir:`. transformers' layout (`config.json`, `model.safetensors`), in which OpenAI
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthvlm_core import models
-from synthvlm_core.recipe import ClipScore, RecipeError
+from synthvlm_core.errors import RecipeError
+from synthvlm_core.models import weights as models
+from synthvlm_core.parts.section import Model
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-KEY = "scores.clip_score"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 """open_clip looks for these names before any pickle."""
@@ -35,18 +35,20 @@ class Clip:
     """A loaded CLIP."""
 
     model: Any
-    """open_clip's, in evaluation mode on `models.device()`."""
+    """open_clip's, in evaluation mode on `weights.device()`."""
     transform: "Callable[[Image.Image], Tensor]"
     """RGB image to a float32 tensor (3, height, width), as the model's authors preprocess."""
     tokens: "Callable[[list[str]], Tensor]"
     """Texts to int64 (texts, context length), each row with its end token."""
 
 
-def load(clip: ClipScore, folder: str) -> Clip:
-    """Load the model of a recipe's section.
+def load(clip: Model, architecture: str, folder: str, key: str) -> Clip:
+    """Load a CLIP.
 
     Args:
+        architecture: open_clip's name of the geometry.
         folder: the recipe's folder, where relative paths start.
+        key: the recipe's key of the section that names model and architecture, for messages.
 
     Raises:
         RecipeError: if weights are missing, pickled or of another geometry, if the architecture is unknown, or if the
@@ -55,18 +57,18 @@ def load(clip: ClipScore, folder: str) -> Clip:
     import open_clip
     import torch
 
-    root = _folder(clip, folder)
+    root = _folder(clip, folder, key)
     if (root / OPEN_CLIP_CONFIG).is_file():
-        name, model = _open_clip_layout(root, clip.architecture)
+        name, model = _open_clip_layout(root, architecture, key)
     else:
-        name, model = _transformers_layout(root, clip.architecture)
-    model = model.to(models.device(), dtype=getattr(torch, clip.model.dtype)).eval().requires_grad_(False)
+        name, model = _transformers_layout(root, architecture, key)
+    model = model.to(models.device(), dtype=getattr(torch, clip.dtype)).eval().requires_grad_(False)
     config = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     transform = open_clip.transform.image_transform_v2(config, is_train=False)
-    return Clip(model, transform, tokens_of(_tokenizer(name)))
+    return Clip(model, transform, tokens_of(_tokenizer(name, key), key))
 
 
-def tokens_of(tokenizer: Any) -> "Callable[[list[str]], Tensor]":
+def tokens_of(tokenizer: Any, key: str) -> "Callable[[list[str]], Tensor]":
     """Tokens as an open_clip tokenizer makes them, with two promises that not every one keeps.
 
     A text cut at the context length still ends with the end token: a CLIP reads a text's feature off that token, and
@@ -80,7 +82,7 @@ def tokens_of(tokenizer: Any) -> "Callable[[list[str]], Tensor]":
 
     if isinstance(tokenizer, SimpleTokenizer):
         if tokenizer.reduction_fn is not None:
-            raise RecipeError(f"{KEY}.model: a tokenizer that drops tokens by chance has no single score")
+            raise RecipeError(f"{key}.model: a tokenizer that drops tokens by chance has no single score")
         special = set(tokenizer.all_special_ids)
 
         def simple(texts: list[str]) -> "Tensor":
@@ -96,7 +98,7 @@ def tokens_of(tokenizer: Any) -> "Callable[[list[str]], Tensor]":
     inner = tokenizer.tokenizer
     end = inner.eos_token_id if inner.eos_token_id is not None else inner.sep_token_id
     if end is None or not (tokenizer(["a"]) == end).any():
-        raise RecipeError(f"{KEY}.model: its tokenizer does not end a text with an end token")
+        raise RecipeError(f"{key}.model: its tokenizer does not end a text with an end token")
 
     def ended(texts: list[str]) -> "Tensor":
         ids: Tensor = tokenizer(texts)
@@ -107,9 +109,9 @@ def tokens_of(tokenizer: Any) -> "Callable[[list[str]], Tensor]":
     return ended
 
 
-def _folder(clip: ClipScore, folder: str) -> Path:
+def _folder(clip: Model, folder: str, key: str) -> Path:
     """The folder of the weights; a hub id's files are fetched, without pickles."""
-    weights = models.resolve(clip.model, folder, f"{KEY}.model")
+    weights = models.resolve(clip, folder, f"{key}.model")
     if weights.local:
         return Path(weights.location)
     from huggingface_hub import snapshot_download
@@ -117,24 +119,24 @@ def _folder(clip: ClipScore, folder: str) -> Path:
     root = Path(snapshot_download(weights.location, revision=weights.revision, allow_patterns=list(FETCHED)))
     if not any(root.glob("*.safetensors")):
         raise RecipeError(
-            f"{KEY}.model: {weights.location} at {weights.revision} has no .safetensors file, and pickles are refused. "
+            f"{key}.model: {weights.location} at {weights.revision} has no .safetensors file, and pickles are refused. "
             "Pin a commit that has one; a conversion by the hub stands under refs/pr of the repository"
         )
     return root
 
 
-def _open_clip_layout(root: Path, architecture: str) -> tuple[str, Any]:
+def _open_clip_layout(root: Path, architecture: str, key: str) -> tuple[str, Any]:
     """open_clip's name for the folder, and the model."""
     import open_clip
 
     if not any((root / name).is_file() for name in OPEN_CLIP_WEIGHTS):
-        raise RecipeError(f"{KEY}.model.id: {root} has an {OPEN_CLIP_CONFIG} but no {OPEN_CLIP_WEIGHTS[0]}")
+        raise RecipeError(f"{key}.model.id: {root} has an {OPEN_CLIP_CONFIG} but no {OPEN_CLIP_WEIGHTS[0]}")
     config = json.loads((root / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))["model_cfg"]
     if "hf_model_name" in config["text_cfg"] or "hf_proj_type" in config["text_cfg"]:
-        raise RecipeError(f"{KEY}.model.id: {root} takes its text tower from another repository, which is not pinned")
+        raise RecipeError(f"{key}.model.id: {root} takes its text tower from another repository, which is not pinned")
     known = open_clip.get_model_config(architecture)
     if known is not None and (other := _differences(known, config)):
-        raise RecipeError(f"{KEY}.architecture: {architecture} and {root / OPEN_CLIP_CONFIG} differ in {other}")
+        raise RecipeError(f"{key}.architecture: {architecture} and {root / OPEN_CLIP_CONFIG} differ in {other}")
     name = f"local-dir:{root}"
     return name, open_clip.create_model(name, require_pretrained=True)
 
@@ -149,7 +151,7 @@ def _differences(known: dict[str, Any], found: dict[str, Any]) -> str:
     return ", ".join(differing)
 
 
-def _tokenizer(name: str) -> Any:
+def _tokenizer(name: str, key: str) -> Any:
     """open_clip's tokenizer of a model; nothing is fetched, no code of a repository run, no special token parsed."""
     import open_clip
 
@@ -158,12 +160,12 @@ def _tokenizer(name: str) -> Any:
         return open_clip.get_tokenizer(name)
     if not name.startswith("local-dir:"):
         raise RecipeError(
-            f"{KEY}.architecture: {name} takes its tokenizer from another repository, which is not pinned"
+            f"{key}.architecture: {name} takes its tokenizer from another repository, which is not pinned"
         )
     return open_clip.get_tokenizer(name, trust_remote_code=False, local_files_only=True, split_special_tokens=True)
 
 
-def _transformers_layout(root: Path, architecture: str) -> tuple[str, Any]:
+def _transformers_layout(root: Path, architecture: str, key: str) -> tuple[str, Any]:
     """The architecture, and the model with a transformers CLIPModel's weights in it."""
     import open_clip
     from safetensors.torch import load_file
@@ -171,18 +173,18 @@ def _transformers_layout(root: Path, architecture: str) -> tuple[str, Any]:
     config = open_clip.get_model_config(architecture)
     if config is None:
         raise RecipeError(
-            f"{KEY}.architecture: {root} has no {OPEN_CLIP_CONFIG}, so its geometry must be one that open_clip knows; "
+            f"{key}.architecture: {root} has no {OPEN_CLIP_CONFIG}, so its geometry must be one that open_clip knows; "
             f"{architecture!r} is none. `open_clip.list_models()` names them"
         )
     path = root / "model.safetensors"
     if not path.is_file():
-        raise RecipeError(f"{KEY}.model.id: {root} has neither {OPEN_CLIP_CONFIG} nor model.safetensors")
-    _refuse_other_activation(root, architecture, quick=bool(config.get("quick_gelu", False)))
+        raise RecipeError(f"{key}.model.id: {root} has neither {OPEN_CLIP_CONFIG} nor model.safetensors")
+    _refuse_other_activation(root, architecture, key, quick=bool(config.get("quick_gelu", False)))
     try:
         model = open_clip.model.CLIP(**config)
         model.load_state_dict(open_clip_names(load_file(path)))
     except (KeyError, TypeError, RuntimeError) as error:
-        raise RecipeError(f"{KEY}.architecture: the weights of {path} do not fill {architecture}: {error}") from error
+        raise RecipeError(f"{key}.architecture: the weights of {path} do not fill {architecture}: {error}") from error
     preprocess = {**vars(open_clip.transform.PreprocessCfg()), "size": model.visual.image_size}
     stated = root / "preprocessor_config.json"
     if stated.is_file():
@@ -192,7 +194,7 @@ def _transformers_layout(root: Path, architecture: str) -> tuple[str, Any]:
     return architecture, model
 
 
-def _refuse_other_activation(root: Path, architecture: str, *, quick: bool) -> None:
+def _refuse_other_activation(root: Path, architecture: str, key: str, *, quick: bool) -> None:
     """OpenAI's weights in a geometry with the exact GELU would load, and score wrongly."""
     path = root / "config.json"
     if not path.is_file():
@@ -202,7 +204,7 @@ def _refuse_other_activation(root: Path, architecture: str, *, quick: bool) -> N
         # absent from a configuration is transformers' default
         activation = (config.get(tower) or {}).get("hidden_act", "quick_gelu")
         if (activation == "quick_gelu") != quick:
-            raise RecipeError(f"{KEY}.architecture: {architecture} does not have the {activation} of {path}")
+            raise RecipeError(f"{key}.architecture: {architecture} does not have the {activation} of {path}")
 
 
 def open_clip_names(state: "dict[str, Tensor]") -> "dict[str, Tensor]":

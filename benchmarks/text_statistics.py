@@ -109,10 +109,10 @@ def captions(limit: int) -> pa.Array:
 
 def run_ours(texts: pa.Array, folder: Path) -> tuple[pa.Table, list[float]]:
     """Our statistics and the seconds of every repeat; leaves the input for Data-Juicer in ``folder``."""
-    from synthvlm_core.captions import flagged_words
-    from synthvlm_core.captions.statistics import WRAPPED_PREFIX, WRAPPED_SUFFIX, text_statistics
+    from synthvlm_core.captions.rules import word_lists
+    from synthvlm_core.captions.rules.statistics import WRAPPED_PREFIX, WRAPPED_SUFFIX, text_statistics
 
-    words = flagged_words.load("better-profanity").words
+    words = word_lists.load("better-profanity").words
     wrapped = [WRAPPED_PREFIX + text + WRAPPED_SUFFIX for text in texts.to_pylist()]
     pq.write_table(pa.table({"text": pa.array(wrapped, pa.large_string())}), folder / "texts.parquet")
     (folder / "flagged_words.json").write_text(json.dumps({"en": sorted(words)}))

@@ -5,64 +5,56 @@ here: repeating a number that the stage itself reported, or what happens when a 
 """
 
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthvlm_core import hashing, sql, tables
-from synthvlm_core.captions import filtering, measurements, raw, rules
+from synthvlm_core import hashing
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.findings import Finding
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.parts.rule import Rule
+from synthvlm_core.store import shards, sql
+from synthvlm_core.store.shards import Folder, Shard
+
+CaptionStage = RawCaptions | FilteredCaptions
 
 
-def every_input_row_is_stored(store: Store, recipe: Recipe, source_name: str) -> Finding:
+def every_input_row_is_stored(stage: RawCaptions) -> Finding:
     """Each row number of each input file stands exactly once among the captions and the quarantine."""
     wrong: list[str] = []
     rows = 0
-    with sql.connect() as db:
-        captions = raw.shards(store, recipe, source_name, "captions")
-        quarantine = raw.shards(store, recipe, source_name, "quarantine")
-        files = raw.manifest(store, recipe, source_name)["files"]
-        for file, (caption_folder, caption_shards), (bad_folder, bad_shards) in zip(
-            files, captions, quarantine, strict=True
-        ):
-            db.register("captions", caption_folder.dataset([shard.name for shard in caption_shards]))
-            db.register("quarantine", bad_folder.dataset([shard.name for shard in bad_shards]))
-            count, distinct, last = db.execute(
-                "select count(*), count(distinct row), coalesce(max(row) + 1, 0)"
-                " from (select row from captions union all select row from quarantine)"
-            ).fetchall()[0]
-            rows += count
-            if not count == distinct == last:
-                wrong.append(f"{file['file']}: {count} rows stored, {distinct} different, the last is row {last - 1}")
-            if count != file["rows"] + file["quarantined"]:
-                wrong.append(f"{file['file']}: {count} rows stored, manifest says {file['rows'] + file['quarantined']}")
-    return Finding(
-        not wrong,
-        "; ".join(wrong) or f"all {rows} rows of {len(files)} files",
-        {"rows": rows, "files": len(files)},
-    )
+    files = stage.files()
+    for file, parts in files:
+        with sql.scratch() as scratch:
+            numbers = scratch.load(pa.schema([pa.field("row", pa.int64())]), [])
+            for folder, found in parts.values():
+                scratch.add(numbers, folder.tables((shard.name for shard in found), ["row"]))
+            count, distinct, last = scratch.row(
+                f"select count(*), count(distinct row), coalesce(max(row) + 1, 0) from {numbers}"
+            )
+        rows += count
+        if not count == distinct == last:
+            wrong.append(f"{file['file']}: {count} rows stored, {distinct} different, the last is row {last - 1}")
+        if count != file["rows"] + file["quarantined"]:
+            wrong.append(f"{file['file']}: {count} rows stored, manifest says {file['rows'] + file['quarantined']}")
+    summary = "; ".join(wrong) or f"all {rows} rows of {len(files)} files"
+    return Finding(not wrong, summary, {"rows": rows, "files": len(files)})
 
 
-def ids_are_sound(store: Store, recipe: Recipe, source_name: str, stage: str) -> Finding:
-    """Every caption id is the hash of its source and text, and every row belongs to the source.
-
-    Args:
-        stage: raw_captions or filtered_captions.
-    """
-    if stage == "raw_captions":
-        parts = raw.shards(store, recipe, source_name, "captions")
-    else:
-        parts = [filtering.shards(store, recipe, source_name, table) for table in ("kept", "rejected")]
+def ids_are_sound(stage: CaptionStage) -> Finding:
+    """Every caption id is the hash of its source and text, and every row belongs to the source."""
     rows = wrong = 0
     first = ""
-    for folder, shards in parts:
-        for shard in shards:
+    for name, folder, found in _parts(stage):
+        if name == "quarantine":
+            continue
+        for shard in found:
             table = folder.read(shard.name)
-            expected = pa.array(hashing.caption_ids(source_name, table["text"].to_pylist()), pa.string())
-            sound = pc.and_(pc.equal(table["caption_id"], expected), pc.equal(table["source"], source_name))
+            expected = pa.array(hashing.caption_ids(stage.partition, table["text"].to_pylist()), pa.string())
+            sound = pc.and_(pc.equal(table["caption_id"], expected), pc.equal(table["source"], stage.partition))
             bad = table.filter(pc.invert(sound))
             rows += table.num_rows
             wrong += bad.num_rows
@@ -71,27 +63,34 @@ def ids_are_sound(store: Store, recipe: Recipe, source_name: str, stage: str) ->
     return Finding(not wrong, f"{wrong} of {rows} ids wrong{first}", {"rows": rows, "wrong": wrong})
 
 
-def rows_add_up(store: Store, recipe: Recipe, source_name: str) -> Finding:
+def rows_add_up(stage: FilteredCaptions) -> Finding:
     """Every raw row is in exactly one kept or rejected caption, counted as often as it occurred."""
-    kept_folder, kept = filtering.shards(store, recipe, source_name, "kept")
-    rejected_folder, rejected = filtering.shards(store, recipe, source_name, "rejected")
-    with sql.connect() as db:
-        db.register("kept", kept_folder.dataset([shard.name for shard in kept]))
-        db.register("rejected", rejected_folder.dataset([shard.name for shard in rejected]))
-        db.execute("create table raw_counts (caption_id varchar)")
-        for folder, shards in raw.shards(store, recipe, source_name, "captions"):
-            db.register("shard", folder.dataset([shard.name for shard in shards]))
-            db.execute("insert into raw_counts select caption_id from shard")
-        raw_rows, kept_rows, rejected_rows, wrong = db.execute(
-            "with counted as (select caption_id, count(*) as n from raw_counts group by caption_id),"
-            " decided as (select caption_id, duplicates from kept union all"
-            " select caption_id, duplicates from rejected)"
-            " select (select count(*) from raw_counts), (select coalesce(sum(duplicates), 0)::bigint from kept),"
-            " (select coalesce(sum(duplicates), 0)::bigint from rejected), (select count(*) from"
-            " (select caption_id, any_value(n) as n, sum(duplicates) as total, count(duplicates) as times"
-            " from counted full join decided using (caption_id) group by caption_id)"
-            " where n is null or total is null or n <> total or times <> 1)"
-        ).fetchall()[0]
+    counted = pa.schema([pa.field("caption_id", pa.string()), pa.field("duplicates", pa.int64())])
+    with sql.scratch() as scratch:
+        raw = scratch.load(pa.schema([counted.field("caption_id")]), stage.raw.captions(["caption_id"]))
+        kept = scratch.load(counted, stage.kept(["caption_id", "duplicates"]))
+        rejected = scratch.load(counted, stage.rejected(["caption_id", "duplicates"]))
+        raw_rows, kept_rows, rejected_rows, wrong = scratch.row(
+            f"""
+            with
+                counted as (select caption_id, count(*) as n from {raw} group by caption_id),
+                decided as (select * from {kept} union all select * from {rejected}),
+                compared as (
+                    select
+                        caption_id,
+                        any_value(n) as n,
+                        sum(duplicates) as total,
+                        count(duplicates) as times
+                    from counted full join decided using (caption_id)
+                    group by caption_id
+                )
+            select
+                (select count(*) from {raw}),
+                (select coalesce(sum(duplicates), 0)::bigint from {kept}),
+                (select coalesce(sum(duplicates), 0)::bigint from {rejected}),
+                (select count(*) from compared where n is null or total is null or n <> total or times <> 1)
+            """
+        )
     passed = wrong == 0 and raw_rows == kept_rows + rejected_rows
     summary = f"{raw_rows} rows = {kept_rows} kept + {rejected_rows} rejected, duplicates included"
     if not passed:
@@ -99,61 +98,54 @@ def rows_add_up(store: Store, recipe: Recipe, source_name: str) -> Finding:
     return Finding(passed, summary, {"raw": raw_rows, "kept": kept_rows, "rejected": rejected_rows, "wrong": wrong})
 
 
-def kept_captions_pass_every_rule(store: Store, recipe: Recipe, source_name: str) -> Finding:
-    """Every kept caption passes every rule: text statistics are measured anew from the stored text, what a model
-    measured is read from the stored measurements and must be there for each."""
-    folder, shards = filtering.shards(store, recipe, source_name, "kept")
-    words = measurements.load_words(recipe)
-    text_rules = rules.text_rules(recipe.captions)
-    broken = dict.fromkeys([rule.name for rule in text_rules], 0)
-    rows = 0
-    for shard in shards:
-        table = folder.read(shard.name)
-        rows += table.num_rows
-        measured = measurements.text_statistics(recipe.captions, words, table["text"])
-        for rule in text_rules:
-            broken[rule.name] += int((~_within(rule, measured[rule.statistic].to_numpy())).sum())
-    with sql.connect() as db:
-        db.register("kept", folder.dataset([shard.name for shard in shards]))
-        for family, measured in filtering.stored_measurements(store, recipe, source_name)[1:]:
-            db.register("measured", measured.dataset(measured.names()))
+def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
+    """Every kept caption passes every rule: what is cheap is measured anew from the stored text, what a model measured
+    is read from the stored measurements and must be there for each."""
+    broken: dict[str, int] = {}
+    rows = sum(table.num_rows for table in stage.kept(["caption_id"]))
+    with sql.scratch() as scratch:
+        kept = scratch.load(pa.schema([pa.field("caption_id", pa.string())]), stage.kept(["caption_id"]))
+        for family in stage.families:
+            if family.measurement.cost == 0:
+                measure = family.measurement.load()
+                values = [
+                    measure(table, lambda done: None).combine_chunks() for table in stage.kept(["caption_id", "text"])
+                ]
+                for rule in family.rules:
+                    outside = [int((~_within(rule, part[rule.statistic].to_numpy())).sum()) for part in values]
+                    broken[rule.kind_name] = sum(outside)
+                continue
+            folder = stage.measured(family)
+            stored = scratch.load(folder.table.schema, folder.tables(folder.names()))
             for rule in family.rules:
-                good = db.execute(
-                    f"select count(*) from (select min({rule.statistic}) as value from measured"
-                    " semi join kept using (caption_id) group by caption_id) where value >= ? and value <= ?",
-                    [*_interval(rule)],
-                ).fetchall()[0][0]
-                broken[rule.name] = rows - good
-            db.unregister("measured")
+                good = scratch.row(
+                    f"""
+                    select count(*)
+                    from (
+                        select min({rule.statistic}) as value
+                        from {stored} semi join {kept} using (caption_id)
+                        group by caption_id
+                    )
+                    where value >= ? and value <= ?
+                    """,
+                    _interval(rule),
+                )[0]
+                broken[rule.kind_name] = rows - good
     named = ", ".join(f"{name}: {count}" for name, count in broken.items() if count)
-    return Finding(
-        not named, f"kept captions that break a rule: {named or 'none'} of {rows}", {"captions": rows, **broken}
-    )
+    skipped = stage.manifest["not_applied"]
+    summary = f"kept captions that break a rule: {named or 'none'} of {rows}"
+    if skipped:
+        summary += f"; not applied: {', '.join(skipped)}"
+    return Finding(not named, summary, {"captions": rows, **broken, "rules_not_applied": len(skipped)})
 
 
-def _within(rule: rules.Rule, values: np.ndarray) -> np.ndarray:
-    """Where values lie in the rule's closed interval; NaN lies nowhere."""
-    low, high = _interval(rule)
-    return np.asarray((values >= low) & (values <= high))
-
-
-def _interval(rule: rules.Rule) -> tuple[float, float]:
-    return (
-        -sys.float_info.max if rule.minimum is None else rule.minimum,
-        sys.float_info.max if rule.maximum is None else rule.maximum,
-    )
-
-
-def rejected_share_is_usual(store: Store, recipe: Recipe, source_name: str) -> Finding:
+def rejected_share_is_usual(stage: FilteredCaptions) -> Finding:
     """The rejected share of different captions lies within the recipe's bounds."""
-    low, high = recipe.captions.rejected_share
-    counts = {
-        table: sum(folder.read(shard.name).num_rows for shard in shards)
-        for table in ("kept", "rejected")
-        for folder, shards in [filtering.shards(store, recipe, source_name, table)]
-    }
-    total = counts["kept"] + counts["rejected"]
-    share = counts["rejected"] / total if total else 0.0
+    low, high = stage.recipe.captions.rejected_share
+    kept = sum(table.num_rows for table in stage.kept(["caption_id"]))
+    rejected = sum(table.num_rows for table in stage.rejected(["caption_id"]))
+    total = kept + rejected
+    share = rejected / total if total else 0.0
     return Finding(
         low <= share <= high,
         f"{share:.1%} of {total} captions rejected, expected {low:.1%} to {high:.1%}",
@@ -161,22 +153,31 @@ def rejected_share_is_usual(store: Store, recipe: Recipe, source_name: str) -> F
     )
 
 
-def shards_are_undamaged(store: Store, recipe: Recipe, source_name: str, stage: str) -> Finding:
+def shards_are_undamaged(stage: CaptionStage) -> Finding:
     """Every shard of a stage has the bytes that its name promises and the rows that its manifest counts."""
-    if stage == "raw_captions":
-        parts = [part for table in ("captions", "quarantine") for part in raw.shards(store, recipe, source_name, table)]
+    return shards.undamaged((folder, found) for _, folder, found in _parts(stage))
+
+
+def _parts(stage: CaptionStage) -> Iterator[tuple[str, Folder, list[Shard]]]:
+    """Every table of a stage: its name, folder and shards."""
+    if isinstance(stage, RawCaptions):
+        for _, parts in stage.files():
+            for name, (folder, found) in parts.items():
+                yield name, folder, found
     else:
-        parts = [filtering.shards(store, recipe, source_name, table) for table in ("kept", "rejected")]
-    damaged: list[str] = []
-    count = 0
-    for folder, shards in parts:
-        for shard in shards:
-            count += 1
-            try:
-                rows = folder.read(shard.name).num_rows
-            except tables.DamagedShard as damage:
-                damaged.append(str(damage))
-            else:
-                if rows != shard.rows:
-                    damaged.append(f"{folder.path}/{shard.name} has {rows} rows, its manifest says {shard.rows}")
-    return Finding(not damaged, "; ".join(damaged) or f"{count} shards", {"shards": count, "damaged": len(damaged)})
+        for name, folder in stage.folders.items():
+            yield name, folder, stage.shards(name)
+
+
+def _within(rule: Rule, values: np.ndarray) -> np.ndarray:
+    """Where values lie in the rule's closed interval; NaN lies nowhere."""
+    low, high = _interval(rule)
+    return np.asarray((values >= low) & (values <= high))
+
+
+def _interval(rule: Rule) -> tuple[float, float]:
+    bounds = rule.bounds()
+    return (
+        -sys.float_info.max if bounds.minimum is None else bounds.minimum,
+        sys.float_info.max if bounds.maximum is None else bounds.maximum,
+    )

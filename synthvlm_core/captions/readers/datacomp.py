@@ -10,14 +10,17 @@ they are published, are read faster than many small ones.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
-from synthvlm_core import sql
 from synthvlm_core.captions.readers import parquet
-from synthvlm_core.captions.readers.rows import Rows, Unreadable
+from synthvlm_core.parts.section import Location
+from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
+from synthvlm_core.store import sql
 
 _UID = ("uid",)
 _SCORES = ("clip_b32_similarity_score", "clip_l14_similarity_score", "similarity")
@@ -44,9 +47,25 @@ ORDER BY wanted.row
 """
 
 
+class DataComp(Source):
+    """Parquet files of uid and BLIP-2 caption, and the published metadata with uid and url."""
+
+    format: Literal["datacomp_blip2"]
+    metadata_files: Annotated[tuple[str, ...], Field(min_length=1), Location("files")]
+    """Parquet files with uid and url, all of them for each captions file."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return self.metadata_files
+
+    def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
+        yield from read(file.url, file.companions, max_characters=self.max_characters, batch_rows=batch_rows)
+
+
 def read(url: str, metadata: Sequence[str], *, max_characters: int, batch_rows: int) -> Iterator[Rows]:
     """Rows of a captions file in its own order; a uid that the metadata lack keeps its caption, without url."""
-    with parquet.opened_parquet(url) as file, sql.connect(_MEMORY) as database:
+    with parquet.opened_parquet(url) as file, sql.scratch(_MEMORY) as scratch:
+        database = scratch.connection
         uid, text = parquet.needed(url, file, _UID), _caption_column(url, file)
         _create(database, "wanted", _WANTED, _wanted(url, file, uid), "SELECT * FROM stream")
         known = "SELECT * FROM stream WHERE uid IN (SELECT uid FROM wanted)"

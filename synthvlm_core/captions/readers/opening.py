@@ -16,7 +16,8 @@ from fsspec.compression import compr
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import infer_compression
 
-from synthvlm_core.captions.readers.rows import CONTENT_BYTES, Unreadable
+from synthvlm_core.captions.readers.rows import CONTENT_BYTES
+from synthvlm_core.parts.source import Unreadable
 
 REMEDY = "Check that the file is complete (download it again) and that its name says how it is compressed"
 
@@ -92,10 +93,13 @@ def _unpacked(url: str, raw: Any) -> Any:
     return raw
 
 
-def lines(url: str, limit: int) -> Iterator[bytes]:
+def lines(url: str, limit: int, *, returns: bool = False) -> Iterator[bytes]:
     r"""The lines of a file without their ends. Only \n and \r\n end a line; a byte order mark is dropped.
 
     A line longer than `limit` bytes comes as `Overlong`: it is one line, but never held whole.
+
+    Args:
+        returns: keep the \r of \r\n, where a line break may be part of a cell.
     """
     with opened(url) as handle:
         rest, skipping, start = b"", False, True
@@ -115,7 +119,7 @@ def lines(url: str, limit: int) -> Iterator[bytes]:
             pieces = block.split(b"\n")
             rest = pieces.pop()
             for piece in pieces:
-                line = piece[:-1] if piece.endswith(b"\r") else piece
+                line = piece[:-1] if piece.endswith(b"\r") and not returns else piece
                 yield line if len(line) <= limit else Overlong(line[:CONTENT_BYTES])
             if len(rest) > limit + 1:  # one more for a carriage return that may belong to the end
                 yield Overlong(rest[:CONTENT_BYTES])

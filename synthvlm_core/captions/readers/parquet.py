@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from synthvlm_core.captions.readers.opening import blame, opened
-from synthvlm_core.captions.readers.rows import GROUP_BYTES, MAX_CELL_BYTES, Rows, Unreadable
+from synthvlm_core.captions.readers.rows import GROUP_BYTES, MAX_CELL_BYTES
+from synthvlm_core.parts.source import Rows, Unreadable
 
 TEXT = ("text", "caption")
 URL = ("url",)

@@ -1,39 +1,19 @@
-"""What every reader hands over: consecutive rows of a file, unjudged.
+"""Single rows on their way to a batch.
 
-Belongs here: the shape of raw rows, their bounds, and how single rows are grouped. Does not belong here: which rows
-are bad (sources.py) and any format (the other modules of this folder).
+Belongs here: one row of a format that is read row by row, bounds, and how rows are grouped. Does not belong here:
+the form of a batch (parts/source.py), which rows are bad (judging.py), any format (the other modules of this folder).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from synthvlm_core.parts.source import Rows
+
 MAX_CELL_BYTES = 1 << 16  # of an image url or uid
 CONTENT_BYTES = 4096  # of a bad row that go to quarantine
 GROUP_BYTES = 32 << 20  # a batch is closed at this size, however few rows it has
-
-
-class Unreadable(Exception):
-    """A file that cannot be read: which, what is wrong, and what a person can do about it."""
-
-    def __init__(self, url: str, what: str, remedy: str) -> None:
-        super().__init__(f"{url}: {what}. {remedy}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """The rows of a file that follow the ones handed over before. Bytes, because nothing is known to be UTF-8 yet."""
-
-    text: pa.Array
-    url: pa.Array | None = None
-    uid: pa.Array | None = None
-    similarity: pa.Array | None = None
-    problem: pa.Array | None = None
-    """Why the format itself refuses a row; null where it does not."""
-    raw: pa.Array | None = None
-    """The rows as they stand in the file; None where a row is not a run of bytes (Parquet)."""
 
 
 class Row(NamedTuple):

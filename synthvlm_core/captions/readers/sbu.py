@@ -1,6 +1,6 @@
 """SBU captions: two line-aligned text files, or one JSON object with parallel lists.
 
-Belongs here: bringing caption and url of a row together. Does not belong here: judging captions (sources.py).
+Belongs here: bringing caption and url of a row together. Does not belong here: judging captions (judging.py).
 Both forms pair by position, so lists of different lengths are an error: one line missing in the middle would give
 every later caption another image's url.
 """
@@ -8,12 +8,14 @@ every later caption another image's url.
 import re
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import ijson
 
 from synthvlm_core.captions.readers.opening import Overlong, blame, lines, opened
-from synthvlm_core.captions.readers.rows import Row, Rows, Unreadable, grouped, longest_text
+from synthvlm_core.captions.readers.rows import Row, grouped, longest_text
+from synthvlm_core.parts.section import Absent, Location
+from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 
 _UNQUOTED = re.compile(rb'(?<!\\)"')
 _LONGEST_TOKEN = 64 << 20
@@ -22,9 +24,27 @@ _MISSING = object()
 _SKIPPED = {"start_array": ["..."], "start_map": {"...": "..."}}  # what a list or object among the items comes as
 
 
-def read_text(captions: str, urls: str, *, max_characters: int, batch_rows: int) -> Iterator[Rows]:
-    """Rows of a caption list and the url list beside it."""
-    yield from grouped(_text_rows(captions, urls, longest_text(max_characters)), batch_rows)
+class Sbu(Source):
+    """One JSON object with lists of captions and image urls; or, with `metadata_files`, line-aligned text files."""
+
+    format: Literal["sbu"]
+    metadata_files: Annotated[tuple[str, ...], Location("files"), Absent([])] = ()
+    """The url lists, one per caption file, in the same order."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return self.metadata_files
+
+    @property
+    def paired(self) -> bool:
+        return True
+
+    def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
+        if file.companions:
+            limit = longest_text(self.max_characters)
+            yield from grouped(_text_rows(file.url, file.companions[0], limit), batch_rows)
+        else:
+            yield from read_json(file.url, batch_rows=batch_rows)
 
 
 def _text_rows(captions: str, urls: str, limit: int) -> Iterator[Row]:

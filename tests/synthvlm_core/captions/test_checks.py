@@ -6,41 +6,61 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from synthvlm_core import tables
-from synthvlm_core.captions import checks, filtering, raw
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
-from synthvlm_core.tables import Folder, Shard
+from synthvlm_core.captions import checks
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.captions.rules import statistics
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store import shards
+from synthvlm_core.store.objects import Store
+from synthvlm_core.store.shards import Folder, Shard
 
 Edit = Callable[[Recipe, dict[str, object]], Recipe]
+Change = Callable[[pa.Table], pa.Table]
 SOURCE = "laion"
 
 
 @pytest.fixture
 def decided(store: Store, small_recipe: Recipe) -> Store:
-    raw.collect(store, small_recipe, SOURCE)
-    filtering.decide(store, small_recipe, SOURCE)
+    RawCaptions(store, small_recipe, SOURCE).make()
+    FilteredCaptions(store, small_recipe, SOURCE).make()
     return store
 
 
-def rewrite(store: Store, folder: Folder, manifest_path: str, name: str, old: Shard, rows: pa.Table) -> None:
+@pytest.fixture
+def raw(decided: Store, small_recipe: Recipe) -> RawCaptions:
+    return RawCaptions(decided, small_recipe, SOURCE)
+
+
+@pytest.fixture
+def filtered(decided: Store, small_recipe: Recipe) -> FilteredCaptions:
+    return FilteredCaptions(decided, small_recipe, SOURCE)
+
+
+def rewrite(folder: Folder, manifest_path: str, name: str, old: Shard, rows: pa.Table) -> None:
     """Put other rows in place of a shard, manifest and all, as a faulty stage would have."""
-    manifest = store.get_json(f"{manifest_path}/{tables.MANIFEST}")
+    manifest = folder.store.get_json(manifest_path)
     assert manifest is not None
     new = [vars(folder.put(rows))] if rows.num_rows else []
     manifest["shards"][name] = [shard for shard in manifest["shards"][name] if shard["name"] != old.name] + new
-    store.put_json(f"{manifest_path}/{tables.MANIFEST}", manifest)
+    folder.store.put_json(manifest_path, manifest)
 
 
-def rewrite_kept(store: Store, recipe: Recipe, change: Callable[[pa.Table], pa.Table]) -> None:
-    folder, [shard] = filtering.shards(store, recipe, SOURCE, "kept")
-    path = filtering.location(store, recipe, SOURCE)
-    rewrite(store, folder, path, "kept", shard, change(folder.read(shard.name)))
+def rewrite_kept(stage: FilteredCaptions, change: Change) -> FilteredCaptions:
+    """The stage as another process sees it afterwards."""
+    folder, [shard] = stage.folders["kept"], stage.shards("kept")
+    rewrite(folder, stage.manifest_path, "kept", shard, change(folder.read(shard.name)))
+    return FilteredCaptions(stage.store, stage.recipe, SOURCE)
 
 
-def rewrite_raw(store: Store, recipe: Recipe, change: Callable[[pa.Table], pa.Table]) -> None:
-    [(folder, [shard])] = raw.shards(store, recipe, SOURCE, "captions")
-    rewrite(store, folder, str(Path(folder.path).parent), "captions", shard, change(folder.read(shard.name)))
+def rewrite_raw(stage: RawCaptions, change: Change) -> RawCaptions:
+    """The stage as another process sees it afterwards."""
+    [(_, parts)] = stage.files()
+    folder, [shard] = parts["captions"]
+    manifest = f"{Path(folder.path).parent}/{shards.MANIFEST}"
+    rewrite(folder, manifest, "captions", shard, change(folder.read(shard.name)))
+    return RawCaptions(stage.store, stage.recipe, SOURCE)
 
 
 def with_column(rows: pa.Table, name: str, change: Callable[[list], list]) -> pa.Table:
@@ -48,18 +68,18 @@ def with_column(rows: pa.Table, name: str, change: Callable[[list], list]) -> pa
     return rows.set_column(index, rows.schema.field(index), pa.array(change(rows[name].to_pylist())))
 
 
-def test_all_hold_on_a_sound_store(decided: Store, small_recipe: Recipe, edited: Edit) -> None:
-    usual = edited(small_recipe, {"captions.rejected_share": [0.0, 1.0]})
-    for holds in (
-        checks.every_input_row_is_stored,
-        checks.rows_add_up,
-        checks.kept_captions_pass_every_rule,
-        checks.rejected_share_is_usual,
+def test_all_hold_on_a_sound_store(raw: RawCaptions, filtered: FilteredCaptions) -> None:
+    for finding in (
+        checks.every_input_row_is_stored(raw),
+        checks.ids_are_sound(raw),
+        checks.shards_are_undamaged(raw),
+        checks.ids_are_sound(filtered),
+        checks.rows_add_up(filtered),
+        checks.rejected_share_is_usual(filtered),
+        checks.kept_captions_pass_every_rule(filtered),
+        checks.shards_are_undamaged(filtered),
     ):
-        assert holds(decided, usual, SOURCE).passed
-    for stage in ("raw_captions", "filtered_captions"):
-        assert checks.ids_are_sound(decided, usual, SOURCE, stage).passed
-        assert checks.shards_are_undamaged(decided, usual, SOURCE, stage).passed
+        assert finding.passed, finding.summary
 
 
 @pytest.mark.parametrize(
@@ -71,25 +91,24 @@ def test_all_hold_on_a_sound_store(decided: Store, small_recipe: Recipe, edited:
     ],
     ids=["lost", "doubled", "renumbered"],
 )
-def test_a_lost_or_doubled_input_row(
-    decided: Store, small_recipe: Recipe, change: Callable[[pa.Table], pa.Table]
-) -> None:
-    rewrite_raw(decided, small_recipe, change)
-    finding = checks.every_input_row_is_stored(decided, small_recipe, SOURCE)
+def test_a_lost_or_doubled_input_row(raw: RawCaptions, change: Change) -> None:
+    finding = checks.every_input_row_is_stored(rewrite_raw(raw, change))
     assert not finding.passed
     assert "laion.parquet" in finding.summary
 
 
-def test_a_swapped_text(decided: Store, small_recipe: Recipe) -> None:
-    rewrite_raw(decided, small_recipe, lambda rows: with_column(rows, "text", lambda texts: texts[::-1]))
-    rewrite_kept(decided, small_recipe, lambda rows: with_column(rows, "text", lambda texts: texts[::-1]))
-    for stage in ("raw_captions", "filtered_captions"):
-        assert not checks.ids_are_sound(decided, small_recipe, SOURCE, stage).passed
+def test_a_swapped_text(raw: RawCaptions, filtered: FilteredCaptions) -> None:
+    def swap(rows: pa.Table) -> pa.Table:
+        return with_column(rows, "text", lambda texts: texts[::-1])
+
+    assert not checks.ids_are_sound(rewrite_raw(raw, swap)).passed
+    assert not checks.ids_are_sound(rewrite_kept(filtered, swap)).passed
 
 
-def test_a_row_of_another_source(decided: Store, small_recipe: Recipe) -> None:
-    rewrite_kept(decided, small_recipe, lambda rows: with_column(rows, "source", lambda names: ["cc"] * len(names)))
-    assert checks.ids_are_sound(decided, small_recipe, SOURCE, "filtered_captions").numbers["wrong"] == 4
+def test_a_row_of_another_source(filtered: FilteredCaptions) -> None:
+    other = rewrite_kept(filtered, lambda rows: with_column(rows, "source", lambda names: ["cc"] * len(names)))
+    finding = checks.ids_are_sound(other)
+    assert (finding.passed, finding.numbers["wrong"]) == (False, 4)
 
 
 @pytest.mark.parametrize(
@@ -101,36 +120,143 @@ def test_a_row_of_another_source(decided: Store, small_recipe: Recipe) -> None:
     ],
     ids=["lost", "doubled", "miscounted"],
 )
-def test_a_lost_doubled_or_miscounted_caption(
-    decided: Store, small_recipe: Recipe, change: Callable[[pa.Table], pa.Table]
-) -> None:
-    rewrite_kept(decided, small_recipe, change)
-    assert not checks.rows_add_up(decided, small_recipe, SOURCE).passed
+def test_a_lost_doubled_or_miscounted_caption(filtered: FilteredCaptions, change: Change) -> None:
+    finding = checks.rows_add_up(rewrite_kept(filtered, change))
+    assert not finding.passed
+    assert finding.numbers["wrong"] >= 1
 
 
-def test_a_kept_caption_that_breaks_a_rule(decided: Store, small_recipe: Recipe) -> None:
+def test_a_kept_caption_that_breaks_a_rule(filtered: FilteredCaptions) -> None:
     bad = "buy now buy now buy now buy now buy now buy now"
-    rewrite_kept(decided, small_recipe, lambda rows: with_column(rows, "text", lambda texts: [bad, *texts[1:]]))
-    finding = checks.kept_captions_pass_every_rule(decided, small_recipe, SOURCE)
+    other = rewrite_kept(filtered, lambda rows: with_column(rows, "text", lambda texts: [bad, *texts[1:]]))
+    finding = checks.kept_captions_pass_every_rule(other)
     assert not finding.passed
     assert finding.numbers["character_repetition"] == 1
 
 
-def test_an_unusual_rejected_share(decided: Store, small_recipe: Recipe, edited: Edit) -> None:
-    strange = edited(small_recipe, {"captions.rejected_share": [0.0, 0.1]})
-    finding = checks.rejected_share_is_usual(decided, strange, SOURCE)
-    assert not finding.passed
+def test_bounds_are_closed(filtered: FilteredCaptions, small_recipe: Recipe, edited: Edit) -> None:
+    """A caption exactly on a bound is kept, and the check agrees."""
+    [values] = [rows for _, rows in filtered.measured(filtered.families[0]).sound()]
+    kept = [caption for table in filtered.kept(["caption_id"]) for caption in table["caption_id"].to_pylist()]
+    of_kept = [row["special_char_ratio"] for row in values.to_pylist() if row["caption_id"] in kept]
+    exactly = {"min_ratio": min(of_kept), "max_ratio": max(of_kept)}
+    rule = {"rule": "special_characters", **exactly}
+    for rules in ([rule], [rule, {"rule": "alphanumeric", "min_ratio": 0.6}]):
+        stage = FilteredCaptions(filtered.store, edited(small_recipe, {"captions.rules": rules}), SOURCE)
+        stage.make()
+        decided = [text for table in stage.kept(["caption_id"]) for text in table["caption_id"].to_pylist()]
+        assert set(kept) <= set(decided)
+        finding = checks.kept_captions_pass_every_rule(stage)
+        assert finding.passed, finding.summary
+
+
+def by_model(store: Store, recipe: Recipe, edited: Edit, rule: str, **bound: float) -> FilteredCaptions:
+    """Decided by one rule whose values a model measured: they are read from the store."""
+    rules = [part.model_dump(mode="json") for part in recipes.load("miniature").captions.rules]
+    [chosen] = [{**part, **bound} for part in rules if part["rule"] == rule]
+    stage = FilteredCaptions(store, edited(recipe, {"captions.rules": [chosen]}), SOURCE)
+    stage.make()
+    return stage
+
+
+@pytest.fixture
+def judged(decided: Store, small_recipe: Recipe, edited: Edit) -> FilteredCaptions:
+    return by_model(decided, small_recipe, edited, "perplexity", max_ppl=1e9)
+
+
+def measured(stage: FilteredCaptions) -> tuple[Folder, str, pa.Table]:
+    [family] = stage.families
+    folder = stage.measured(family)
+    [name] = folder.names()
+    return folder, name, folder.read(name)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("rule", "bound", "everything", "last"),
+    [("perplexity", "max_ppl", 1e9, max), ("judge", "min_yes", 0.0, min)],
+)
+def test_bounds_of_a_models_values_are_closed(
+    decided: Store,
+    small_recipe: Recipe,
+    edited: Edit,
+    rule: str,
+    bound: str,
+    everything: float,
+    last: Callable[[list[float]], float],
+) -> None:
+    values = measured(by_model(decided, small_recipe, edited, rule, **{bound: everything}))[2].columns[1].to_pylist()
+    stage = by_model(decided, small_recipe, edited, rule, **{bound: last(values)})
+    assert stage.manifest["rejected"] == 0
+    assert checks.kept_captions_pass_every_rule(stage).passed
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e10])
+def test_a_models_value_beyond_the_bound_fails(judged: FilteredCaptions, bad: float) -> None:
+    folder, name, rows = measured(judged)
+    folder.put(with_column(rows, "perplexity", lambda values: [bad, *values[1:]]))
+    Path(folder.path, name).unlink()
+    finding = checks.kept_captions_pass_every_rule(judged)
+    assert (finding.passed, finding.numbers["perplexity"]) == (False, 1)
+
+
+@pytest.mark.model
+def test_a_models_value_that_is_missing_fails(judged: FilteredCaptions) -> None:
+    folder, name, rows = measured(judged)
+    folder.put(rows.slice(1))
+    Path(folder.path, name).unlink()
+    assert checks.kept_captions_pass_every_rule(judged).numbers["perplexity"] == 1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_statistic_that_is_no_number_fails(
+    filtered: FilteredCaptions, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    original = statistics.text_statistics
+
+    def broken(texts: pa.ChunkedArray, **options: object) -> pa.Table:
+        found = original(texts, **options)
+        return with_column(found, "alnum_ratio", lambda values: [bad, *values[1:]])
+
+    assert filtered.manifest["kept"] == 4
+    monkeypatch.setattr(statistics, "text_statistics", broken)
+    finding = checks.kept_captions_pass_every_rule(filtered)
+    assert (finding.passed, finding.numbers["alphanumeric"]) == (False, 1)
+
+
+def test_rules_that_were_not_applied_are_told(decided: Store, small_recipe: Recipe, edited: Edit) -> None:
+    paper = [rule.model_dump(mode="json") for rule in recipes.load("paper").captions.rules]
+    stage = FilteredCaptions(decided, edited(small_recipe, {"captions.rules": paper}), SOURCE)
+    stage.make()
+    finding = checks.kept_captions_pass_every_rule(stage)
+    assert finding.passed
+    assert finding.numbers["rules_not_applied"] == 4
+    assert "not applied: perplexity, image_text_matching" in finding.summary
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "usual"), [(0.0, 0.1, False), (0.5, 1.0, False), (0.0, 2 / 6, True), (2 / 6, 1.0, True)]
+)
+def test_the_rejected_share(
+    decided: Store, small_recipe: Recipe, edited: Edit, low: float, high: float, usual: bool
+) -> None:
+    """The bounds change no result: what is stored stays."""
+    strange = edited(small_recipe, {"captions.rejected_share": [low, high]})
+    finding = checks.rejected_share_is_usual(FilteredCaptions(decided, strange, SOURCE))
+    assert finding.passed == usual
     assert finding.numbers["share"] == pytest.approx(2 / 6)
 
 
 @pytest.mark.parametrize("stage", ["raw_captions", "filtered_captions"])
-def test_a_truncated_shard(decided: Store, small_recipe: Recipe, stage: str) -> None:
+def test_a_truncated_shard(raw: RawCaptions, filtered: FilteredCaptions, stage: str) -> None:
     if stage == "raw_captions":
-        [(folder, [shard])] = raw.shards(decided, small_recipe, SOURCE, "captions")
+        [(_, parts)] = raw.files()
+        folder, [shard] = parts["captions"]
     else:
-        folder, [shard] = filtering.shards(decided, small_recipe, SOURCE, "kept")
+        folder, [shard] = filtered.folders["kept"], filtered.shards("kept")
     path = Path(folder.path, shard.name)
     path.write_bytes(path.read_bytes()[:-10])
-    finding = checks.shards_are_undamaged(decided, small_recipe, SOURCE, stage)
+    finding = checks.shards_are_undamaged(raw if stage == "raw_captions" else filtered)
     assert not finding.passed
     assert shard.name in finding.summary

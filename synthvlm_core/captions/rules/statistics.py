@@ -2,7 +2,7 @@
 
 What one text measures belongs here: the ratios, the form of the text they are taken on, and the character
 classes they rest on. Thresholds and verdicts do not (the rules hold them), nor the word list
-(``flagged_words``), nor the compiled loops (``_kernels``).
+(``word_lists``), nor the compiled loops (``_kernels``).
 """
 
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from synthvlm_core.captions import _kernels
+from synthvlm_core.captions.rules import _kernels
 
 COLUMNS: Final = (
     "alnum_ratio",

@@ -14,6 +14,7 @@ from typing import Final
 import fsspec
 
 from synthvlm_core.errors import Mendable
+from synthvlm_core.parts.locations import locate
 
 BETTER_PROFANITY: Final = "better-profanity"
 
@@ -24,7 +25,7 @@ _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 
 
 @dataclass(frozen=True, slots=True)
-class FlaggedWords:
+class WordList:
     """Lower-case single words, a name for where they came from, and a digest of the words alone."""
 
     words: frozenset[str]
@@ -32,8 +33,8 @@ class FlaggedWords:
     sha256: str
 
 
-def load(spec: str) -> FlaggedWords:
-    """Read the list that ``spec`` names: ``better-profanity``, or a path or fsspec URL of a file.
+def load(spec: str, folder: str = "") -> WordList:
+    """Read the list that ``spec`` names: ``better-profanity``, or a file as a recipe names it (parts/locations.py).
 
     A file is text (one word a line, ``#`` starts a comment) or, named ``*.json``, a JSON list of words or an
     object with such a list under ``en``, as Data-Juicer ships it. Captions are matched word by word in lower
@@ -46,7 +47,7 @@ def load(spec: str) -> FlaggedWords:
         entries = _lines(resource.read_text(encoding="utf-8"))
         origin = f"{BETTER_PROFANITY} {importlib.metadata.version(BETTER_PROFANITY)}"
     else:
-        text = _read(spec)
+        text = _read(spec, locate(spec, folder))
         entries = _json_entries(text, spec) if spec.lower().endswith(".json") else _lines(text)
         origin = spec
     words = frozenset(entry.lower() for entry in map(str.strip, entries) if len(entry.split()) == 1)
@@ -56,16 +57,17 @@ def load(spec: str) -> FlaggedWords:
         digest = hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
     except UnicodeEncodeError as error:
         raise Mendable(f"flagged words {spec}: a word holds half of a surrogate pair; remove it") from error
-    return FlaggedWords(words=words, origin=origin, sha256=digest)
+    return WordList(words=words, origin=origin, sha256=digest)
 
 
-def _read(spec: str) -> str:
+def _read(spec: str, place: str) -> str:
     try:
-        with fsspec.open(spec, "rb") as file:
+        with fsspec.open(place, "rb") as file:
             content: bytes = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # each object store's client has errors of its own
         raise Mendable(
-            f"flagged words {spec}: cannot be read ({error}); give {BETTER_PROFANITY!r} or a readable path or URL"
+            f"flagged words {spec}: {place} cannot be read ({error}); give {BETTER_PROFANITY!r} or a readable path or "
+            "URL"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise Mendable(f"flagged words {spec}: over {MAX_FILE_BYTES} bytes; give a list of words, one a line")

@@ -1,21 +1,27 @@
 """Conceptual Captions: tab-separated lines of a caption and a url, without header and without quoting.
 
-Belongs here: cutting a line into two cells. Does not belong here: lines (opening.py), judging captions (sources.py).
+Belongs here: cutting a line into two cells. Does not belong here: lines (opening.py), judging captions (judging.py).
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from synthvlm_core.captions.readers.opening import Overlong, lines
-from synthvlm_core.captions.readers.rows import Row, Rows, Unreadable, grouped, longest_text
+from synthvlm_core.captions.readers.rows import Row, grouped, longest_text
+from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 
 _LOOKED_AT = 20  # first lines, of which most tell whether the two columns are the wrong way round
 _HEADER = {b"caption", b"url"}
 
 
-def read(url: str, *, caption_column: int, max_characters: int, batch_rows: int) -> Iterator[Rows]:
-    """Rows of a file whose caption is the first (CC3M: 0) or the second (CC12M: 1) of two columns."""
-    limit = longest_text(max_characters)
-    yield from grouped(_rows(url, caption_column, limit), batch_rows)
+class ConceptualCaptions(Source):
+    """Lines of caption and url (CC3M) or of url and caption (CC12M)."""
+
+    format: Literal["cc3m", "cc12m"]
+
+    def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
+        caption_column = 0 if self.format == "cc3m" else 1
+        yield from grouped(_rows(file.url, caption_column, longest_text(self.max_characters)), batch_rows)
 
 
 def _rows(url: str, caption_column: int, limit: int) -> Iterator[Row]:

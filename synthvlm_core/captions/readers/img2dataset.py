@@ -1,16 +1,19 @@
-"""img2dataset's WebDataset tars: NNN.jpg, NNN.txt and NNN.json side by side, streamed and never unpacked to disk.
+"""img2dataset's output: WebDataset tars of NNN.jpg, NNN.txt and NNN.json side by side, or Parquet.
 
-Belongs here: finding the members of a sample. Does not belong here: images, which are skipped unread.
+Belongs here: finding the members of a sample; tars are streamed and never unpacked to disk. Does not belong here:
+images, which are skipped unread, and the columns of Parquet files (parquet.py).
 """
 
 import json
 import tarfile
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+from synthvlm_core.captions.readers import parquet
 from synthvlm_core.captions.readers.opening import blame, opened
-from synthvlm_core.captions.readers.rows import CONTENT_BYTES, Row, Rows, Unreadable, grouped, longest_text
+from synthvlm_core.captions.readers.rows import CONTENT_BYTES, Row, grouped, longest_text
+from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 
 _REMEDY = "The archive is damaged or was cut short: download or write it again"
 _MAX_JSON = 1 << 20
@@ -51,9 +54,17 @@ class _Member(tarfile.TarInfo):
         raise _Damaged(_SPARSE)
 
 
-def read(url: str, *, max_characters: int, batch_rows: int) -> Iterator[Rows]:
-    """One row per sample: neighbouring members whose names agree up to the first dot."""
-    yield from grouped(_samples(url, longest_text(max_characters)), batch_rows)
+class Img2dataset(Source):
+    """Tars: one row per sample, neighbouring members whose names agree up to the first dot. Files named *.parquet: as
+    laion."""
+
+    format: Literal["img2dataset"]
+
+    def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
+        if file.url.lower().endswith(".parquet"):
+            yield from parquet.read(file.url, max_characters=self.max_characters, batch_rows=batch_rows)
+        else:
+            yield from grouped(_samples(file.url, longest_text(self.max_characters)), batch_rows)
 
 
 def _samples(url: str, limit: int) -> Iterator[Row]:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from synthvlm_core.captions.statistics import (
+from synthvlm_core.captions.rules.statistics import (
     COLUMNS,
     MAX_TEXT_BYTES,
     WRAPPED_PREFIX,

@@ -1,0 +1,284 @@
+"""Stage filtered_captions: merge exact duplicates, measure, decide, keep every verdict.
+
+Belongs here: the order of merging, measuring and deciding, and the manifest of a decision. Does not belong here: what
+is measured and where the bounds come from (rules/), the loop that measures (engine.py).
+
+    caption_measurements/<definition>/source=<name>/   append-only, keyed by caption id, one folder per measurement
+    filtered_captions/<key>/source=<name>/             kept/ and rejected/, sealed; key = rules and raw content
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import pyarrow as pa
+
+from synthvlm_core import engine, hashing
+from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.captions.verdicts import Verdicts
+from synthvlm_core.errors import Mendable
+from synthvlm_core.parts.rule import CaptionContext, Rule
+from synthvlm_core.parts.section import named
+from synthvlm_core.progress import Progress, silent
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.stages import Stage
+from synthvlm_core.store import records, shards, sql
+from synthvlm_core.store.measurements import Measurement
+from synthvlm_core.store.shards import DamagedShard, Folder
+from synthvlm_core.store.sql import Relation, Scratch
+
+VERSION = 1
+TABLES = {"kept": records.FILTERED_CAPTIONS, "rejected": records.REJECTED}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A measurement and the rules that read it."""
+
+    measurement: Measurement
+    rules: tuple[Rule, ...]
+
+    @property
+    def name(self) -> str:
+        """The measurement's table."""
+        return self.measurement.table.name
+
+
+def rules_context(recipe: Recipe) -> CaptionContext:
+    """What the rules of a recipe may need to know."""
+    captions = recipe.captions
+    return CaptionContext(recipe.folder, recipe.seed, recipe.threads, captions.text_form, captions.rules)
+
+
+def not_applied(recipe: Recipe) -> dict[str, str]:
+    """Rules of the recipe that are not applied, each with the reason."""
+    context = rules_context(recipe)
+    reasons = {rule.kind_name: rule.unavailable(context) for rule in recipe.captions.rules}
+    return {name: why for name, why in reasons.items() if why is not None}
+
+
+def families(recipe: Recipe) -> list[Family]:
+    """What is measured, in the order in which it applies: cheap before dear, else in the order of the rules.
+
+    Raises:
+        Mendable: if weights or a list of words are not there.
+    """
+    context = rules_context(recipe)
+    found: dict[tuple[str, str], Family] = {}
+    for rule in recipe.captions.rules:
+        if rule.unavailable(context) is None:
+            measurement = rule.measurement(context)
+            key = (measurement.table.name, measurement.definition)
+            before = found.get(key, Family(measurement, ()))
+            found[key] = Family(before.measurement, (*before.rules, rule))
+    return sorted(found.values(), key=lambda family: family.measurement.cost)
+
+
+class FilteredCaptions(Stage):
+    """The captions of one source that pass every rule."""
+
+    name = "filtered_captions"
+    over = "source"
+
+    @classmethod
+    def code_version(cls, recipe: Recipe) -> str:
+        """Hash of what a verdict depends on apart from captions and weights: the rules and the files they name."""
+        contents = []
+        for rule in recipe.captions.rules:
+            try:
+                contents.append(rule.content(rules_context(recipe)))
+            except Mendable:  # told when the stage runs; the definitions must load all the same
+                contents.append("unreadable")
+        return hashing.of_json([VERSION, named(recipe.captions), contents])
+
+    @cached_property
+    def raw(self) -> RawCaptions:
+        """What is decided about."""
+        return RawCaptions(self.store, self.recipe, self.partition)
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """What is measured."""
+        return families(self.recipe)
+
+    @cached_property
+    def key(self) -> str:
+        """Names the decision: the rules, what the measurements depend on, and the raw captions' content."""
+        definitions = {family.name: family.measurement.definition for family in self.families}
+        return hashing.of_json([self.code_version(self.recipe), definitions, self.raw.manifest["content_hash"]])
+
+    @cached_property
+    def path(self) -> str:
+        """Where the decision lies."""
+        return self.store.path(self.name, self.key, f"source={self.partition}")
+
+    @property
+    def manifest_path(self) -> str:
+        return f"{self.path}/{shards.MANIFEST}"
+
+    @property
+    def folders(self) -> dict[str, Folder]:
+        """Where the verdicts lie: kept and rejected."""
+        return {name: Folder(self.store, table, f"{self.path}/{name}") for name, table in TABLES.items()}
+
+    def kept(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The captions that go on, as tables."""
+        return self._rows("kept", columns)
+
+    def rejected(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The captions that do not, as tables, with the first rule that each broke."""
+        return self._rows("rejected", columns)
+
+    def measured(self, family: Family) -> Folder:
+        """Where the values of a family lie."""
+        place = ("caption_measurements", "{definition}", f"source={self.partition}")
+        return family.measurement.folder(self.store, *place)
+
+    def make(self, progress: Progress = silent, *, shard_rows: int = shards.SHARD_ROWS) -> dict[str, Any]:
+        """Keep or reject every caption of a source; measure only what was never measured.
+
+        Families of measurements apply one after the other: a caption that breaks a rule of one is not measured by the
+        next, so that the dearest model reads the fewest captions.
+
+        Args:
+            progress: called with (family, captions measured, captions to measure).
+
+        Returns:
+            The manifest: rows in, captions, kept, rejected, merged, rejected_by_rule, histograms, content_hash of the
+            kept captions, the inputs it was decided from and the rules not applied.
+        """
+        found = shards.sealed(self.store, self.path, self.folders)
+        if found is not None:
+            self.made(found)
+            return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}
+        with sql.scratch() as scratch:
+            captions = self._merge_duplicates(scratch)
+            verdicts = Verdicts(scratch, captions)
+            measured = {}
+            for family in self.families:
+                values, measured[family.name] = engine.measure_missing(
+                    scratch,
+                    family.measurement,
+                    self.measured(family),
+                    verdicts.open(),
+                    shard_rows=shard_rows,
+                    progress=progress,
+                )
+                verdicts.judge(family.name, family.rules, values)
+            applied = [(family, rule) for family in self.families for rule in family.rules]
+            kept = self._store(verdicts, "kept", shard_rows)
+            rejected = self._store(verdicts, "rejected", shard_rows)
+            manifest = {
+                "table": records.FILTERED_CAPTIONS.name,
+                "source": self.partition,
+                **verdicts.counts([rule.kind_name for _, rule in applied]),
+                "content_hash": shards.content_hash(kept),
+                "measured": sum(measured.values()),
+                "measured_by_family": measured,
+                "histograms": verdicts.histograms(),
+                "rules": [
+                    {
+                        "name": rule.kind_name,
+                        "statistic": rule.statistic,
+                        "minimum": rule.bounds().minimum,
+                        "maximum": rule.bounds().maximum,
+                        "family": family.name,
+                    }
+                    for family, rule in applied
+                ],
+                "not_applied": not_applied(self.recipe),
+                "inputs": {
+                    "raw_content": self.raw.manifest["content_hash"],
+                    "definitions": {family.name: family.measurement.definition for family in self.families},
+                    "files": {rule.kind_name: said for _, rule in applied if (said := rule.files(self.context))},
+                },
+            }
+        sealed = shards.seal(self.store, self.path, manifest, {"kept": kept, "rejected": rejected})
+        return self.made(sealed)
+
+    def examples(self, *, per_side: int = 3) -> dict[str, dict[str, Any]]:
+        """For each rule the captions nearest to its bounds on either side: {rule: {"kept": [...], "rejected": [...]}}.
+
+        Each example is (text, value). They show what a small move of the threshold would change.
+        """
+        chosen: dict[str, dict[str, Any]] = {}
+        with sql.scratch() as scratch:
+            kept = scratch.load(records.FILTERED_CAPTIONS.schema, self.kept())
+            rejected = scratch.load(records.REJECTED.schema, self.rejected())
+            for family in self.families:
+                folder = self.measured(family)
+                values = scratch.load(folder.table.schema, folder.tables(folder.names()))
+                for rule in family.rules:
+                    sides = (rule.bounds().minimum, rule.bounds().maximum)
+                    bounds = [sql.number(bound) for bound in sides if bound is not None]
+                    distance = f"least({', '.join(f'abs({rule.statistic} - {bound})' for bound in bounds)})"
+                    nearest_kept = f"""
+                        select text, min({rule.statistic}), min({distance}) as distance, caption_id
+                        from {kept} join {values} using (caption_id)
+                        group by caption_id, text
+                        order by distance, caption_id
+                        limit ?
+                    """
+                    nearest_rejected = f"""
+                        select text, value, abs(value - threshold) as distance, caption_id
+                        from {rejected}
+                        where rule = ?
+                        order by distance, caption_id
+                        limit ?
+                    """
+                    found = {
+                        "kept": scratch.rows(nearest_kept, [per_side]),
+                        "rejected": scratch.rows(nearest_rejected, [rule.kind_name, per_side]),
+                    }
+                    chosen[rule.kind_name] = {
+                        side: [(text, value) for text, value, *_ in rows] for side, rows in found.items()
+                    }
+                scratch.drop(values)
+        return chosen
+
+    def _rows(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        return self.folders[table].tables((shard.name for shard in self.shards(table)), columns)
+
+    def _merge_duplicates(self, scratch: Scratch) -> Relation:
+        """One row per caption id, the first by file and row, with the count of merged rows.
+
+        Raises:
+            DamagedShard: if a raw shard is not what it was; a decision from it would outlive the repair.
+        """
+        columns = ["caption_id", "text", "origin", "row"]
+        rows = scratch.create(
+            "select '' as caption_id, '' as text, '' as origin, 0 as file, 0::bigint as row where false"
+        )
+        for number, (_, parts) in enumerate(self.raw.files()):
+            folder, found = parts["captions"]
+            for table in folder.tables((shard.name for shard in found), columns):
+                numbered = table.append_column("file", pa.array([number] * table.num_rows, pa.int32()))
+                scratch.add(rows, [numbered])
+        expected = self.raw.manifest["rows"]
+        if (count := scratch.count(rows)) != expected:
+            raise DamagedShard(f"raw_captions of {self.partition} have {count} rows, not {expected}: materialize them")
+        merged = scratch.create(
+            f"""
+            select
+                caption_id,
+                any_value(text) as text,
+                any_value(origin) as origin,
+                ? as source,
+                count(*)::bigint as duplicates,
+                min((file, row)) as place
+            from {rows}
+            group by caption_id
+            """,
+            [self.partition],
+        )
+        scratch.drop(rows)
+        return merged
+
+    def _store(self, verdicts: Verdicts, table: str, shard_rows: int) -> list[shards.Shard]:
+        """Write one side of the verdicts, in the order of the input."""
+        folder = self.folders[table]
+        writer = shards.Writer(folder, shard_rows=shard_rows)
+        for part in verdicts.rows(folder.table.names, rejected=table == "rejected", rows=shard_rows):
+            writer.add(cast(pa.Table, part.cast(folder.table.schema)))
+        return writer.close()

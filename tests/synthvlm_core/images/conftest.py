@@ -1,16 +1,14 @@
-"""Tiny text-to-image pipelines from random weights in the real folder layout, and a recipe that draws with them."""
+"""Tiny text-to-image pipelines from random weights in the real folder layout, recipes that draw with them or paint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import pytest
+from harness import GENERATORS, PAINTER, Painter, filter_captions, registered
 
-from synthvlm_core.captions import filtering, raw
-from synthvlm_core.images.generator import Drawn, Request, seed_of
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 SOURCE = "laion"
 TOKENS = 24
@@ -125,41 +123,16 @@ def drawing(small_recipe: Recipe, pipelines: Path, edited: Callable[..., Recipe]
 
 
 @pytest.fixture
-def filtered(store: Store, small_recipe: Recipe) -> Store:
-    """A store with the filtered captions of both sources."""
-    for source in small_recipe.sources:
-        raw.collect(store, small_recipe, source.name)
-        filtering.decide(store, small_recipe, source.name)
-    return store
-
-
-class Painter:
-    """Stands in for the generator where only the order of work is tested: noise that depends on the seed alone."""
-
-    description: ClassVar[dict[str, Any]] = {"base": {"pipeline": "Painter"}}
-
-    def __init__(self, recipe: Recipe, unhealthy: Callable[[Request], str] = lambda request: "") -> None:
-        self.recipe = recipe
-        self.unhealthy = unhealthy
-        self.requests: list[Request] = []
-
-    def draw(self, requests: Sequence[Request]) -> list[Drawn]:
-        self.requests += requests
-        return [self._paint(request) for request in requests]
-
-    def _paint(self, request: Request) -> Drawn:
-        seed = seed_of(self.recipe.seed, request.caption_id, request.k, request.attempt)
-        section = self.recipe.generator
-        pixels = np.random.default_rng(seed).random((section.height, section.width, 3), dtype=np.float32)
-        found = self.unhealthy(request)
-        if found == "nan":
-            pixels[0, 0] = np.nan
-        elif found == "flat":
-            pixels[:] = 0.0
-        return Drawn(request, seed, pixels, len(request.text.split()), len(request.text) > 60)
+def painting(small_recipe: Recipe, edited: Callable[..., Recipe]) -> Iterator[Recipe]:
+    """The small recipe with a painter, where only the order of work is tested: two images per caption, batches of
+    four."""
+    with registered(GENERATORS, Painter):
+        Painter.requests.clear()
+        yield edited(small_recipe, {"generator": PAINTER})
 
 
 @pytest.fixture
-def painter(drawing: Recipe) -> Callable[..., Painter]:
-    """painter(unhealthy=...) paints for `drawing`; pass `load=lambda recipe: painter(...)` to the stage."""
-    return lambda **options: Painter(drawing, **options)
+def filtered(store: Store, small_recipe: Recipe) -> Store:
+    """A store with the filtered captions of both sources."""
+    filter_captions(store, small_recipe)
+    return store

@@ -1,3 +1,5 @@
+"""Healthy, flat, not a number or refused: told from the pixels, exact at the bound."""
+
 import numpy as np
 import pytest
 
@@ -33,3 +35,22 @@ def test_the_bound_is_the_spread_on_the_scale_to_255_and_the_stored_picture_agre
     assert verdict == health(to_bytes(half / 255), 2.0)
     assert health((half / 255).astype(np.float32), std + 0.6) == "flat"
     assert health((half / 255).astype(np.float32), std - 0.6) == "ok"
+
+
+def spread(levels: int) -> np.ndarray:
+    """Two grey halves whose distance from their mean is exactly `levels`."""
+    pixels = np.full((16, 16, 3), 100, dtype=np.uint8)
+    pixels[:8] += 2 * levels
+    return pixels
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, 60])
+def test_the_bound_itself_is_healthy_and_the_next_number_is_not(levels: int) -> None:
+    for pixels in (spread(levels), (spread(levels) / 255).astype(np.float32)):
+        assert health(pixels, float(levels)) == "ok"
+        assert health(pixels, float(np.nextafter(levels, 256))) == "flat"
+        assert health(pixels, float(np.nextafter(levels, 0))) == "ok"
+
+
+def test_no_pixels_are_a_refusal() -> None:
+    assert health(None, 0.0) == "refused"

@@ -1,7 +1,12 @@
-"""Any diffusers text-to-image pipeline as one class: captions in, pixels out, replayable.
+"""Generator diffusers: any text-to-image pipeline of Hugging Face diffusers, captions in, pixels out, replayable.
 
-Belongs here: loading a pipeline and its refiner, initial latents, batches, what the text encoders see. Does not belong
-here: which images are wanted (synthesis.py), whether one is healthy (health.py), how it is stored (encoding.py).
+Belongs here: the section, loading a pipeline and its refiner, batches, what the text encoders see. Does not belong
+here: noise (noise.py), which images are wanted (images/wanted.py), whether one is healthy and how it is stored.
+
+SynthVLM (arXiv 2407.20756) draws with Stable Diffusion XL, arXiv 2307.01952, whose base and refiner share one course of
+denoising: the base stops at `denoising_end = high_noise_frac` and hands over noisy latents, the refiner starts at
+`denoising_start = high_noise_frac`. (Given `denoising_end` alone, as in the authors' code, a refiner instead adds fresh
+noise and stops early, which leaves noise in the picture.)
 
 Three things make an image depend on its request alone. Its latents are drawn on the CPU from its own seed, in double
 precision, then rounded to float32 and to the model's number format: the same bits on every machine. Noise that a
@@ -9,24 +14,26 @@ stochastic scheduler adds comes from the same stream, further along. And every b
 padded, because a library of matrix routines picks its kernel, and so its order of summation, by the shape. Within a
 batch a result may still depend on its place where the shape is not a multiple of the kernel's tile; on the processors
 measured, batches of 1 and of multiples of 4 are free of that, so recipes take those.
-
-Importing this module loads neither torch nor diffusers.
 """
 
 import inspect
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from synthvlm_core import hashing, models, recipe
-from synthvlm_core.recipe import Model, RecipeError
-
-if TYPE_CHECKING:
-    import torch
+from synthvlm_core.errors import RecipeError
+from synthvlm_core.images.generators.noise import initial_latents, noise_stream
+from synthvlm_core.models import weights
+from synthvlm_core.parts.generator import Drawn, Generator, Request, seed_of
+from synthvlm_core.parts.locations import locate
+from synthvlm_core.parts.part import Context
+from synthvlm_core.parts.section import Absent, Model, Positive
 
 log = logging.getLogger(__name__)
 
@@ -34,68 +41,74 @@ SLICED_DECODING_PIXELS = 512 * 512
 """From this size on, images of a batch are decoded one by one: together they would need many times their memory."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """One image to draw: the k-th of a caption, after `attempt` unhealthy ones."""
+class Diffusers(Generator):
+    """A text-to-image pipeline, with a refiner or without."""
 
-    caption_id: str
-    text: str
-    k: int
-    attempt: int
+    kind: Literal["diffusers"]
+    version: ClassVar[int] = 1
+    model: Model
+    refiner: Annotated[Model | None, Absent(None)] = None
+    high_noise_frac: Annotated[float | None, Field(gt=0.0, lt=1.0), Absent(None)] = None
+    """Share of the denoising done by the base model before the refiner takes over, neither nothing nor all."""
+    scheduler: Annotated[str | None, Absent(None)] = None
+    """A diffusers scheduler class; null keeps the pipeline's own."""
+    steps: Positive
+    guidance_scale: Annotated[float, Field(ge=0.0)]
+    """1 and less is no guidance."""
+    negative_prompt: Annotated[str | None, Absent(None)] = None
+    """What guidance steers away from; null leaves it to the pipeline, which for SDXL are zeros, not an empty text."""
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        if (self.refiner is None) != (self.high_noise_frac is None):
+            raise ValueError("refiner and high_noise_frac go together")
+        if self.negative_prompt is not None and self.guidance_scale <= 1.0:
+            raise ValueError(
+                "negative_prompt does nothing without guidance: raise guidance_scale above 1 or take it out"
+            )
+        return self
+
+    def problem(self, context: Context) -> str | None:
+        try:
+            if self.scheduler is not None:
+                _scheduler_class(self.scheduler)
+            multiple = self._multiple(context)
+            found = _misfit(self, multiple) if multiple else None
+        except RecipeError as error:
+            found = str(error)
+        return found and found.removeprefix("generator.")
+
+    def load(self, context: Context) -> "Pipeline":
+        return Pipeline(self, context)
+
+    def drawn_by(self) -> str:
+        refined = f", refined by `{self.refiner.id}`" if self.refiner else ""
+        return f"`{self.model.id}`{refined}, {self.steps} steps, guidance {self.guidance_scale:g}"
+
+    def _multiple(self, context: Context) -> int | None:
+        """What width and height must be multiples of, as far as the files of a model's folder tell."""
+        import diffusers
+
+        folder = Path(locate(self.model.id, context.folder))
+        try:
+            name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+            blocks = json.loads((folder / "vae" / "config.json").read_text())["block_out_channels"]
+        except (OSError, ValueError, KeyError, TypeError):  # a hub id, or a folder that `load` refuses with the reason
+            return None
+        packed = hasattr(getattr(diffusers, str(name), None), "_pack_latents")
+        return int(2 ** (len(blocks) - 1)) * (2 if packed else 1)
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """What came out for a request."""
-
-    request: Request
-    seed: int
-    pixels: NDArray[np.float32]
-    """Height x width x 3 in [0, 1], or NaN where the model failed."""
-    prompt_tokens: int
-    """Tokens of the caption, start and end not counted, by the pipeline's first tokenizer."""
-    prompt_truncated: bool
-    """Whether one of the text encoders saw less than the whole caption."""
-
-
-def seed_of(recipe_seed: int, caption_id: str, k: int, attempt: int) -> int:
-    """Seed of an image in [0, 2**63). The generator is not part of it: two generators or settings are compared on
-    common noise."""
-    return int(hashing.digest(*(str(part).encode() for part in (recipe_seed, caption_id, k, attempt)))[:16], 16) >> 1
-
-
-def noise_stream(seed: int) -> "torch.Generator":
-    """The CPU stream that all noise of one image comes from, latents first."""
-    import torch
-
-    return torch.Generator("cpu").manual_seed(seed)
-
-
-def initial_latents(seed: int, shape: tuple[int, ...]) -> "torch.Tensor":
-    """Unit normal latents of one image, float32 on the CPU: the same bits on any processor, in any batch."""
-    return _latents(noise_stream(seed), shape)
-
-
-class Generator:
-    """A text-to-image pipeline, with a refiner or without, ready to draw.
-
-    The refiner takes over noisy latents: the base stops at `denoising_end = high_noise_frac` and hands over latents,
-    the refiner starts at `denoising_start = high_noise_frac`. (Given `denoising_end` alone, a refiner instead adds
-    fresh noise and stops early, which leaves noise in the picture.)
+class Pipeline:
+    """The generator, loaded.
 
     Attributes:
         note: what was done otherwise than the recipe says, for people; empty if nothing.
-        description: what produced the pixels: pipelines, schedulers, number format, device, threads, library versions.
+        description: what produces the pixels: pipelines, schedulers, number format, device, threads, library versions.
     """
 
-    def __init__(self, section: recipe.Generator, folder: str, seed: int, threads: int) -> None:
-        """Load the weights.
-
-        Args:
-            section: the recipe's generator section.
-            folder: the recipe's folder, where relative paths start.
-            seed: the recipe's seed.
-            threads: CPU threads of this process from now on: bytes are reproducible for a thread count.
+    def __init__(self, section: Diffusers, context: Context) -> None:
+        """Load the weights. From now on this process has the recipe's number of threads: bytes depend on it.
 
         Raises:
             RecipeError: if weights are missing or pickled, or if the pipeline cannot do what the section asks.
@@ -104,21 +117,18 @@ class Generator:
         import torch
         import transformers
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(context.threads)
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it ships so
         self._section = section
-        self._seed = seed
-        self._device = models.device()
+        self._seed = context.seed
+        self._device = weights.device()
         self.note = ""
-        self._base = self._load(diffusers.AutoPipelineForText2Image, section.model, folder, "generator.model")
+        self._base = self._load(diffusers.AutoPipelineForText2Image, section.model, context.folder, "generator.model")
         self._refiner = None
-        if section.refiner is not None and section.high_noise_frac is not None:
-            if not 0.0 < section.high_noise_frac < 1.0:
-                raise RecipeError("generator.high_noise_frac: a refiner takes over between 0 and 1, both excluded")
-            self._refiner = self._load(
-                diffusers.AutoPipelineForImage2Image, section.refiner, folder, "generator.refiner"
-            )
+        if section.refiner is not None:
+            cls = diffusers.AutoPipelineForImage2Image
+            self._refiner = self._load(cls, section.refiner, context.folder, "generator.refiner")
             _must_take(self._base, "denoising_end", "generator.model hands over to no refiner")
             _must_take(self._refiner, "denoising_start", "generator.refiner takes over from no base model")
         _must_take(self._base, "latents", "generator.model cannot be given its noise")
@@ -126,38 +136,35 @@ class Generator:
             _must_take(self._base, "negative_prompt", "generator.negative_prompt")
         self._denoiser = _denoiser(self._base)
         self._latent_shape, self._packed = _latent_shape(self._base, section.height, section.width)
+        if misfit := _misfit(section, self._base.vae_scale_factor * (2 if self._packed else 1)):
+            raise RecipeError(misfit)
         self._tokenizers = _tokenizers(self._base)
         self.description = self._describe()
 
     def draw(self, requests: Sequence[Request]) -> list[Drawn]:
-        """Draw images, in the order of the requests.
-
-        Args:
-            requests: any number; they are cut into batches of the recipe's size, the last one padded by repetition.
-        """
-        size = self._section.batch_size
+        """Draw at most a batch of images, in the order of the requests; a smaller batch is padded by repetition."""
+        real = list(requests)
+        pictures = self._draw_batch([*real, *[real[-1]] * (self._section.batch_size - len(real))])
         drawn: list[Drawn] = []
-        for start in range(0, len(requests), size):
-            real = list(requests[start : start + size])
-            pictures = self._draw_batch([*real, *[real[-1]] * (size - len(real))])
-            for request, picture in zip(real, pictures, strict=False):  # the padding is dropped
-                tokens, truncated = self._prompt(request.text)
-                seed = seed_of(self._seed, request.caption_id, request.k, request.attempt)
-                drawn.append(Drawn(request, seed, picture, tokens, truncated))
+        for request, picture in zip(real, pictures, strict=False):  # the padding is dropped
+            tokens, truncated = self._prompt(request.text)
+            drawn.append(Drawn(request, self._seed_of(request), picture, tokens, truncated))
         return drawn
+
+    def _seed_of(self, request: Request) -> int:
+        return seed_of(self._seed, request.caption_id, request.k, request.attempt)
 
     def _draw_batch(self, batch: list[Request]) -> NDArray[np.float32]:
         """Pixels of a whole batch: batch x height x width x 3, float32."""
         import torch
 
         section = self._section
-        streams = [noise_stream(seed_of(self._seed, r.caption_id, r.k, r.attempt)) for r in batch]
-        latents = torch.stack([_latents(stream, self._latent_shape) for stream in streams])
+        streams = [noise_stream(self._seed_of(request)) for request in batch]
+        latents = torch.stack([initial_latents(stream, self._latent_shape) for stream in streams])
         if self._packed:
             latents = self._base._pack_latents(latents, len(batch), *self._latent_shape)
-        texts = [request.text for request in batch]
         arguments: dict[str, Any] = {
-            "prompt": texts,
+            "prompt": [request.text for request in batch],
             "num_inference_steps": section.steps,
             "guidance_scale": section.guidance_scale,
             "generator": streams,
@@ -195,20 +202,20 @@ class Generator:
         """A pipeline on the device, silent, without safety checker and watermark, under the recipe's scheduler."""
         import torch
 
-        weights = models.resolve(model, folder, key)
+        where = weights.resolve(model, folder, key)
         options: dict[str, Any] = {}
-        if self._device.type == "cpu" and weights.dtype == "float16":
+        if self._device.type == "cpu" and where.dtype == "float16":
             options["dtype"] = torch.float32  # half precision lacks kernels there and crawls where it has them
             self.note = "no accelerator: float16 weights are computed in float32, pixels differ slightly"
             log.warning("%s: %s", key, self.note)
         try:
-            found = cls.load_config(weights.location, **weights.file_arguments())
+            found = cls.load_config(where.location, **where.file_arguments())
             # named only where it exists, since a pipeline warns of what it does not know; null loads nothing
             no_checker = {"safety_checker": None, "requires_safety_checker": False}
             unwanted = no_checker if "safety_checker" in found else {}
-            pipeline = models.from_pretrained(cls, model, folder, key, **unwanted, **options)
+            pipeline = weights.from_pretrained(cls, model, folder, key, **unwanted, **options)
         except (OSError, ValueError) as error:
-            what = f"{weights.location} is not a pipeline that {cls.__name__} loads"
+            what = f"{where.location} is not a pipeline that {cls.__name__} loads"
             raise RecipeError(f"{key}.id: {what}: {error}") from error
         if getattr(pipeline, "watermark", None) is not None:
             pipeline.watermark = None  # invisible, but it changes pixels
@@ -252,14 +259,6 @@ class Generator:
         }
 
 
-def _latents(stream: "torch.Generator", shape: tuple[int, ...]) -> "torch.Tensor":
-    import torch
-
-    # in float32 torch takes another approximation of the logarithm on AVX2 than elsewhere, and 38 % of the values
-    # differ in their last bits; in float64 the paths differ far below what rounding to float32 keeps
-    return torch.randn(shape, generator=stream, dtype=torch.float64, device="cpu").to(torch.float32)
-
-
 def _takes(pipeline: Any, argument: str) -> bool:
     return argument in inspect.signature(pipeline.__call__).parameters
 
@@ -269,15 +268,28 @@ def _must_take(pipeline: Any, argument: str, key: str) -> None:
         raise RecipeError(f"{key}: {type(pipeline).__name__} takes no {argument}")
 
 
-def _scheduler(name: str, current: Any) -> Any:
-    """A diffusers scheduler by class name, configured as the pipeline's own. Raises RecipeError if there is none."""
+def _misfit(section: Diffusers, multiple: int) -> str | None:
+    """Why a pipeline cannot draw the section's size, None if it can."""
+    for name, value in (("width", section.width), ("height", section.height)):
+        if value % multiple:
+            return f"generator.{name}: {value} is no multiple of {multiple}, which this pipeline's latents need"
+    return None
+
+
+def _scheduler_class(name: str, fitting: str = "") -> Any:
+    """A diffusers scheduler by class name. Raises RecipeError if there is none."""
     import diffusers
 
     cls = getattr(diffusers, name, None)
     if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
-        fitting = ", ".join(sorted(found.__name__ for found in current.compatibles)) or "none known"
-        raise RecipeError(f"generator.scheduler: diffusers has no scheduler {name!r}; this pipeline takes {fitting}")
-    return cls.from_config(current.config)  # type: ignore[no-untyped-call]  # diffusers ships it so
+        raise RecipeError(f"generator.scheduler: diffusers {diffusers.__version__} has no scheduler {name!r}{fitting}")
+    return cls
+
+
+def _scheduler(name: str, current: Any) -> Any:
+    """A scheduler by class name, configured as the pipeline's own. Raises RecipeError if there is none."""
+    fitting = ", ".join(sorted(found.__name__ for found in current.compatibles)) or "none known"
+    return _scheduler_class(name, f"; this pipeline takes {fitting}").from_config(current.config)
 
 
 def _denoiser(pipeline: Any) -> Any:

@@ -1,67 +1,65 @@
-"""What a table of scores looks like as a whole: means, quantiles, histograms.
+"""What a table of scores looks like as a whole: means, quantiles, histograms, and the weighted score as SQL.
 
-Belongs here: numbers about many scores. Does not belong here: what must hold for them (selection.verify).
+Belongs here: numbers about many scores. Does not belong here: what must hold for them (selection/thresholds.py).
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import pyarrow.dataset as ds
-from numpy.typing import NDArray
-
-from synthvlm_core import sql
+from synthvlm_core.parts.score import WEIGHTED
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store import sql
+from synthvlm_core.store.sql import Relation, Scratch
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 HISTOGRAM_BINS = 50
-SCORES = ("clip_score", "ssim", "weighted_score")
+BATCH_ROWS = 100_000
 
 
-def of(rows: ds.Dataset, weight: float, scores: Sequence[str] = SCORES) -> dict[str, dict[str, Any]]:
-    """Statistics of scores, of the weighted one under `weight`.
-
-    Args:
-        rows: a table of scores. What is not finite is left out.
-
-    Returns:
-        {score: {"mean", "minimum", "maximum", "quantiles": {share: score}, "histogram": {"edges", "counts"}}}. Bins
-        are equal over the range, with one more edge than counts; without rows all numbers are None, lists are empty.
-    """
-    return {score: _of(rows, score, weight) for score in scores}
+def weighted(weights: Mapping[str, float]) -> str:
+    """SQL for the weighted score: products in the order of the scores' names, added from the left, in doubles."""
+    return " + ".join(f"{sql.number(weights[score])} * {score}" for score in sorted(weights))
 
 
-def mean(chunks: Iterable[NDArray[np.float64]]) -> float | None:
-    """Mean of the finite values, None if there are none.
+def expressions(recipe: Recipe) -> dict[str, str]:
+    """SQL for every score of the recipe, the weighted one last, under the selection's weights."""
+    return {**{score.column: score.column for score in recipe.scores}, WEIGHTED: weighted(recipe.selection.weights)}
 
-    The sum is rounded once, so that neither shards nor threads can show in the mean and tip a threshold.
+
+def mean(scratch: Scratch, rows: Relation | str, value: str) -> float | None:
+    """Mean of the finite values of an SQL expression, None if there are none.
+
+    The sum is rounded once, so that neither order nor shards nor threads can show in it and tip a threshold.
     """
     count = 0
 
     def values() -> Iterator[float]:
         nonlocal count
-        for chunk in chunks:
-            finite = chunk[np.isfinite(chunk)]
-            count += len(finite)
-            yield from finite.tolist()
+        for part in scratch.tables(f"select {value} as value from {rows} where isfinite({value})", rows=BATCH_ROWS):
+            count += part.num_rows
+            yield from part["value"].to_pylist()
 
     total = math.fsum(values())
     return total / count if count else None
 
 
-def columns(rows: ds.Dataset, score: str, weight: float) -> Iterator[NDArray[np.float64]]:
-    """The values of a score, batch by batch."""
-    for batch in rows.to_batches(columns=["clip_score", "ssim"]):
-        clip_score, ssim = (batch[name].to_numpy(zero_copy_only=False) for name in ("clip_score", "ssim"))
-        if score == "weighted_score":
-            yield clip_score + weight * ssim
-        else:
-            yield clip_score if score == "clip_score" else ssim
+def of(scratch: Scratch, rows: Relation, values: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Statistics of scores.
+
+    Args:
+        rows: a table of scores. What is not finite is left out.
+        values: by score, an SQL expression.
+
+    Returns:
+        {score: {"mean", "minimum", "maximum", "quantiles": {share: score}, "histogram": {"edges", "counts"}}}. Bins
+        are equal over the range, with one more edge than counts; without rows all numbers are None, lists are empty.
+    """
+    return {score: _of(scratch, rows, value) for score, value in values.items()}
 
 
-def _of(rows: ds.Dataset, score: str, weight: float) -> dict[str, Any]:
-    average = mean(columns(rows, score, weight))
-    value = f"clip_score + {weight!r}::double * ssim" if score == "weighted_score" else score
+def _of(scratch: Scratch, rows: Relation, value: str) -> dict[str, Any]:
+    average = mean(scratch, rows, value)
     if average is None:
         return {
             "mean": None,
@@ -70,17 +68,19 @@ def _of(rows: ds.Dataset, score: str, weight: float) -> dict[str, Any]:
             "quantiles": dict.fromkeys(map(str, QUANTILES)),
             "histogram": {"edges": [], "counts": []},
         }
-    with sql.connect() as db:
-        db.register("scores", rows)
-        db.execute(f"create view finite as select {value} as value from scores where isfinite({value})")
-        low, high, quantiles = db.execute(
-            f"select min(value), max(value), quantile_disc(value, {list(QUANTILES)}) from finite"
-        ).fetchall()[0]
-        width = (high - low) / HISTOGRAM_BINS or 1.0
-        found = db.execute(
-            "select least(floor((value - $1) / $2), $3)::integer as bin, count(*) from finite group by bin",
-            [low, width, HISTOGRAM_BINS - 1],
-        ).fetchall()
+    finite = f"(select {value} as value from {rows} where isfinite({value}))"
+    low, high, quantiles = scratch.row(
+        f"select min(value), max(value), quantile_disc(value, {list(QUANTILES)}) from {finite}"
+    )
+    width = (high - low) / HISTOGRAM_BINS or 1.0
+    found = scratch.rows(
+        f"""
+        select least(floor((value - ?) / ?), ?)::integer as bin, count(*)
+        from {finite}
+        group by bin
+        """,
+        [low, width, HISTOGRAM_BINS - 1],
+    )
     counts = [0] * HISTOGRAM_BINS
     for number, count in found:
         counts[number] = count

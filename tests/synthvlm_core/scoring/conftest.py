@@ -1,107 +1,79 @@
-"""A tiny random CLIP, pictures to score, and a store that holds some."""
+"""Painted pictures to score, with scores that load no model and with a tiny CLIP."""
 
-import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
+from harness import GENERATORS, PAINTER, Painter, filter_captions, registered
+from numpy.typing import NDArray
 from PIL import Image
+from tiny_clip import clip_folder, miniature_clip_folder, transformers_clip_folder
 
-from synthvlm_core.captions import filtering, raw
-from synthvlm_core.images import synthesis
-from synthvlm_core.images.generator import Drawn, Request
-from synthvlm_core.recipe import ClipScore, Model, Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.images.synthetic import SyntheticImages
+from synthvlm_core.parts.part import Context
+from synthvlm_core.parts.score import Score, Scorer
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.scoring.scored import ScoredPairs
+from synthvlm_core.store.objects import Store
 
-GEOMETRY: dict[str, Any] = {
-    "embed_dim": 24,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
-MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
-LONG = " ".join(f"word{number}" for number in range(120))
+__all__ = ["clip_folder", "miniature_clip_folder", "transformers_clip_folder"]
 
-
-@pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP in open_clip's layout."""
-    import torch
-    from open_clip.model import CLIP
-    from safetensors.torch import save_file
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("clip")
-    model = CLIP(**json.loads(json.dumps(GEOMETRY)))
-    torch.nn.init.normal_(model.visual.proj, std=0.5)
-    (folder / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": GEOMETRY, "preprocess_cfg": {"mean": MEAN, "std": STD}})
-    )
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    return folder
-
-
-def section(folder: Path, **changes: Any) -> ClipScore:
-    values: dict[str, Any] = {
-        "model": Model(id=str(folder)),
-        "architecture": "tiny",
-        "prefix": "A photo depicts ",
-        "weight": 1.0,
-        "batch_size": 8,
-    }
-    return ClipScore(**(values | changes))
-
-
-def picture(number: int, width: int = 48, height: int = 48) -> Image.Image:
-    """A picture with structure at several scales, another one for every number."""
-    rng = np.random.default_rng(number)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-    pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
-    return Image.fromarray((pixels + rng.integers(-25, 26, pixels.shape)).clip(0, 255).astype(np.uint8))
-
-
+Edit = Callable[[Recipe, dict[str, object]], Recipe]
+SCORERS = "synthvlm_core.scoring.scorers"
 SOURCE = "laion"
+CAPTIONS = 4
+IMAGES = 2 * CAPTIONS
+SSIM: dict[str, Any] = {
+    "score": "ssim",
+    "shrink_to": 32,
+    "resample": "bicubic",
+    "channels": "rgb",
+    "batch_size": 3,
+}
+BRIGHTNESS: dict[str, Any] = {"score": "brightness", "batch_size": 3}
+# batches of three over shards of four: some pictures of a batch come from the next shard
 
 
-class Painter:
-    """Stands for a generator: paints something for every request, at once."""
+class Brightness(Score):
+    """The mean of all bytes of a picture, over 255."""
 
-    description: ClassVar[dict[str, Any]] = {"painter": 1}
+    score: Literal["brightness"]
+    version: ClassVar[int] = 1
+    label: ClassVar[str] = "brightness"
+    meaning: ClassVar[str] = "mean of all bytes"
+    bound: ClassVar[float] = 1e-9
+    loads: ClassVar[int] = 0
+    """How often it was loaded: as often as a model would have been."""
 
-    def draw(self, requests: Sequence[Request]) -> list[Drawn]:
-        return [
-            Drawn(
-                request=request,
-                seed=0,
-                pixels=np.asarray(picture(int(request.caption_id[:8], 16) + request.k)).astype(np.float32) / 255,
-                prompt_tokens=3,
-                prompt_truncated=False,
-            )
-            for request in requests
-        ]
+    def load(self, context: Context) -> Scorer:
+        Brightness.loads += 1
+        return brightness
+
+
+def brightness(images: Sequence[Image.Image], captions: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([np.asarray(image).mean() / 255 for image in images])
 
 
 @pytest.fixture
-def scoring_recipe(small_recipe: Recipe, edited: Callable[..., Recipe], clip_folder: Path, tmp_path: Path) -> Recipe:
-    """The small recipe with two images per caption, scored by the tiny CLIP."""
-    generator = tmp_path / "generator"
-    generator.mkdir()
-    (generator / "model.safetensors").write_bytes(b"never loaded")
-    return edited(
-        small_recipe,
-        {
-            "generator.model.id": str(generator),
-            "generator.images_per_caption": 2,
-            "generator.batch_size": 1,
-            "scores.clip_score.model.id": str(clip_folder),
-            "scores.clip_score.architecture": "tiny",
-            "scores.clip_score.batch_size": 4,
-        },
-    )
+def recipe(small_recipe: Recipe, edited: Edit) -> Iterator[Recipe]:
+    """The small recipe with two painted images per caption, scored without a model: SSIM and brightness."""
+    with registered(GENERATORS, Painter), registered(SCORERS, Brightness):
+        Brightness.loads = 0
+        Painter.requests.clear()
+        yield edited(
+            small_recipe,
+            {"generator": PAINTER, "scores": [SSIM, BRIGHTNESS], "selection.weights": {"brightness": 1.0, "ssim": 0.5}},
+        )
+
+
+@pytest.fixture
+def clip_recipe(recipe: Recipe, edited: Edit, clip_folder: Path) -> Recipe:
+    """The same pictures scored as the paper does: CLIPScore of a tiny CLIP, and SSIM."""
+    clip_score = {"score": "clip_score", "model": {"id": str(clip_folder)}, "architecture": "tiny", "batch_size": 4}
+    return edited(recipe, {"scores": [clip_score, SSIM], "selection.weights": {"clip_score": 1.0, "ssim": 0.5}})
 
 
 @pytest.fixture(scope="session")
@@ -111,18 +83,22 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def drawn(store: Store, scoring_recipe: Recipe, shelf: Path) -> Store:
-    """A store with the images of both sources, three to a shard."""
+def drawn(store: Store, recipe: Recipe, shelf: Path) -> Store:
+    """A store with the images of both sources, four to a shard."""
     if not shelf.is_dir():
-        for source in scoring_recipe.sources:
-            raw.collect(store, scoring_recipe, source.name)
-            filtering.decide(store, scoring_recipe, source.name)
-            draw(store, scoring_recipe, source.name)
+        filter_captions(store, recipe)
+        for source in recipe.sources:
+            SyntheticImages(store, recipe, source.name).make(shard_rows=4)
         shutil.copytree(store.root, shelf)
     else:
         shutil.copytree(shelf, store.root)
     return store
 
 
-def draw(store: Store, recipe: Recipe, source_name: str, shard_rows: int = 3) -> None:
-    synthesis.draw_source(store, recipe, source_name, shard_rows=shard_rows, load=lambda recipe: Painter())
+def pairs(store: Store, recipe: Recipe) -> ScoredPairs:
+    """The stage as another process would see it."""
+    return ScoredPairs(store, recipe, SOURCE)
+
+
+def rows_of(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
+    return [row for part in pairs(store, recipe).pairs() for row in part.to_pylist()]

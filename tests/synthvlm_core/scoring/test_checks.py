@@ -3,50 +3,65 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from synthvlm_core import selection, tables
-from synthvlm_core.images import synthesis
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.scoring import checks, stage
-from synthvlm_core.store import Store
+from synthvlm_core.images.synthetic import SyntheticImages
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.scoring import checks
+from synthvlm_core.scoring.scored import TABLE, ScoredPairs
+from synthvlm_core.store import shards
+from synthvlm_core.store.objects import Store
 
-from .conftest import SOURCE
+from .conftest import IMAGES, SOURCE, Edit, pairs, rows_of
 
-Edit = Callable[[Recipe, dict[str, object]], Recipe]
+Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def scored(drawn: Store, scoring_recipe: Recipe) -> Store:
-    stage.score_source(drawn, scoring_recipe, SOURCE)
-    return drawn
+def scored(drawn: Store, recipe: Recipe) -> ScoredPairs:
+    pairs(drawn, recipe).make()
+    return pairs(drawn, recipe)
 
 
-def rewrite(store: Store, recipe: Recipe, change: Callable[[list[dict]], list[dict]], **stated: object) -> None:
-    """Put other scores in place of the stored ones, manifest and all, as a faulty stage would have."""
-    folder, [shard] = stage.shards(store, recipe, SOURCE)
-    rows = change(folder.read(shard.name).to_pylist())
-    manifest = {**stage.manifest(store, recipe, SOURCE), **stated}
-    new = folder.put(pa.Table.from_pylist(rows, folder.table.schema))
-    tables.seal(store, stage.location(store, recipe, SOURCE), manifest, {"scores": [new]})
+def rewrite(stage: ScoredPairs, change: Change, **stated: object) -> ScoredPairs:
+    """Put other pairs in place of the stored ones, manifest and all, as a faulty stage would have."""
+    [shard] = stage.shards(TABLE)
+    rows = change(stage.folder.read(shard.name).to_pylist())
+    new = stage.folder.put(pa.Table.from_pylist(rows, stage.table.schema))
+    shards.seal(stage.store, stage.path, {**stage.manifest, **stated}, {TABLE: [new]})
+    return pairs(stage.store, stage.recipe)
 
 
-def edit(place: int, **values: object) -> Callable[[list[dict]], list[dict]]:
+def edit(place: int, **values: object) -> Change:
     return lambda rows: [{**row, **values} if number == place else row for number, row in enumerate(rows)]
 
 
-def test_all_hold_on_a_sound_store(scored: Store, scoring_recipe: Recipe) -> None:
+def test_all_hold_on_a_sound_store(scored: ScoredPairs) -> None:
     for holds in (
         checks.every_image_has_one_score,
         checks.scores_agree_with_stored_images,
         checks.shards_are_undamaged,
-        selection.verify_source,
     ):
-        finding = holds(scored, scoring_recipe, SOURCE)
+        finding = holds(scored)
         assert finding.passed, finding
-    assert checks.scores_agree_with_stored_images(scored, scoring_recipe, SOURCE).numbers["furthest"] == "0.0"
+    assert checks.scores_agree_with_stored_images(scored, sample=3).numbers == {
+        "images": 3,
+        "ssim": "0.0e+00",
+        "brightness": "0.0e+00",
+    }
+
+
+@pytest.mark.model
+def test_the_papers_scores_hold_as_well(drawn: Store, clip_recipe: Recipe) -> None:
+    pairs(drawn, clip_recipe).make()
+    found = checks.scores_agree_with_stored_images(pairs(drawn, clip_recipe))
+    assert found.passed, found
+    assert found.numbers == {"images": IMAGES, "clip_score": "0.0e+00", "ssim": "0.0e+00"}
+    off = rewrite(pairs(drawn, clip_recipe), edit(5, clip_score=0.5))
+    assert "clip_score of" in checks.scores_agree_with_stored_images(off).summary
 
 
 @pytest.mark.parametrize(
@@ -55,70 +70,91 @@ def test_all_hold_on_a_sound_store(scored: Store, scoring_recipe: Recipe) -> Non
         (lambda rows: rows[1:], "1 missing"),
         (lambda rows: [*rows, rows[0]], "1 more than one"),
         (edit(0, image_id="0" * 32), "1 of no image that counts"),
-        (edit(2, clip_score=math.nan), "1 not finite"),
+        (edit(2, brightness=math.nan), "1 not finite"),
         (edit(2, ssim=math.inf), "1 not finite"),
         (edit(1, caption_id="0" * 32), "1 of another caption"),
+        (edit(1, picture_hash="0" * 64), "1 of another picture"),
         (edit(1, source="cc"), "1 of another source than laion"),
     ],
-    ids=["missing", "doubled", "surplus", "nan", "infinite", "caption", "source"],
+    ids=["missing", "doubled", "surplus", "nan", "infinite", "caption", "picture", "source"],
 )
-def test_rows_that_are_not_one_per_image(
-    scored: Store, scoring_recipe: Recipe, change: Callable[[list[dict]], list[dict]], said: str
-) -> None:
-    rewrite(scored, scoring_recipe, change)
-    finding = checks.every_image_has_one_score(scored, scoring_recipe, SOURCE)
+def test_rows_that_are_not_one_per_image(scored: ScoredPairs, change: Change, said: str) -> None:
+    finding = checks.every_image_has_one_score(rewrite(scored, change))
     assert not finding.passed
     assert said in finding.summary
+    assert finding.numbers[said.removeprefix("1 ").removesuffix(" than laion").replace(" ", "_")] == 1
 
 
-def test_scores_of_another_spec(scored: Store, scoring_recipe: Recipe) -> None:
-    rewrite(scored, scoring_recipe, lambda rows: rows, spec="f" * 32)
-    finding = checks.every_image_has_one_score(scored, scoring_recipe, SOURCE)
+def test_scores_of_another_spec(scored: ScoredPairs) -> None:
+    finding = checks.every_image_has_one_score(rewrite(scored, lambda rows: rows, spec="f" * 32))
     assert not finding.passed
     assert "states spec " + "f" * 32 in finding.summary
 
 
-@pytest.mark.parametrize("score", ["clip_score", "ssim"])
-def test_an_edited_score(scored: Store, scoring_recipe: Recipe, score: str) -> None:
-    image_id = stage.dataset(scored, scoring_recipe, SOURCE).to_table()["image_id"][5].as_py()
-    rewrite(scored, scoring_recipe, edit(5, **{score: 0.123}))
-    finding = checks.scores_agree_with_stored_images(scored, scoring_recipe, SOURCE)
+def test_images_of_another_definition(scored: ScoredPairs) -> None:
+    finding = checks.every_image_has_one_score(rewrite(scored, lambda rows: rows, image_definition="f" * 32))
     assert not finding.passed
-    assert image_id in finding.summary
+    assert "states image definition " + "f" * 32 in finding.summary
 
 
-def test_a_swapped_pair(scored: Store, scoring_recipe: Recipe) -> None:
+@pytest.mark.parametrize("score", ["brightness", "ssim"])
+def test_an_edited_score(scored: ScoredPairs, score: str) -> None:
+    image_id = rows_of(scored.store, scored.recipe)[5]["image_id"]
+    finding = checks.scores_agree_with_stored_images(rewrite(scored, edit(5, **{score: 0.123})))
+    assert not finding.passed
+    assert f"{score} of {image_id} is" in finding.summary
+
+
+@pytest.mark.parametrize(("off", "passes"), [(0.9e-5, True), (1.1e-5, False), (math.nan, False)])
+def test_a_score_may_be_off_by_its_bound_and_no_more(scored: ScoredPairs, off: float, passes: bool) -> None:
+    value = rows_of(scored.store, scored.recipe)[5]["ssim"]
+    moved = rewrite(scored, edit(5, ssim=value + off))
+    assert checks.scores_agree_with_stored_images(moved).passed is passes
+
+
+def test_other_scores_are_put_to_another_sample(scored: ScoredPairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[str]] = []
+    values_of = checks.scoring.values_of
+
+    def listening(score: Any, scorer: Any, rows: list[dict[str, Any]], pool: Any) -> list[float]:
+        asked.append({row["image_id"] for row in rows})
+        return values_of(score, scorer, rows, pool)
+
+    monkeypatch.setattr(checks.scoring, "values_of", listening)
+    for number in range(6):
+        stage = rewrite(scored, lambda rows: rows, content_hash=f"{number:032x}")
+        checks.scores_agree_with_stored_images(stage, sample=2)
+    assert len({frozenset(ids) for ids in asked}) > 1
+    assert all(len(ids) == 2 for ids in asked)
+
+
+def test_a_swapped_pair(scored: ScoredPairs) -> None:
     """Two pictures change places, their rows' ids and texts stay."""
-    folder = synthesis.location(scored, scoring_recipe, SOURCE)
-    [path] = (Path(folder.path) / "manifests").iterdir()
-    manifest = scored.get_json(str(path))
-    assert manifest is not None
+    stage = SyntheticImages(scored.store, scored.recipe, SOURCE)
+    folder, manifest = stage.folder, stage.manifest
     rows = folder.read(manifest["shards"][0]["name"]).to_pylist()
     rows[0]["image"], rows[-1]["image"] = rows[-1]["image"], rows[0]["image"]
     manifest["shards"][0]["name"] = folder.put(pa.Table.from_pylist(rows, folder.table.schema)).name
-    scored.put_json(str(path), manifest)
-    finding = checks.scores_agree_with_stored_images(scored, scoring_recipe, SOURCE)
-    assert not finding.passed
+    scored.store.put_json(stage.manifest_path, manifest)
+    again = pairs(scored.store, scored.recipe)
+    assert not checks.scores_agree_with_stored_images(again).passed
+    assert checks.every_image_has_one_score(again).numbers["of_another_picture"] == 2
 
 
-def test_a_truncated_shard(scored: Store, scoring_recipe: Recipe) -> None:
-    folder, [shard] = stage.shards(scored, scoring_recipe, SOURCE)
-    path = Path(folder.path, shard.name)
+def test_a_truncated_shard(scored: ScoredPairs) -> None:
+    [shard] = scored.shards(TABLE)
+    path = Path(scored.folder.path, shard.name)
     path.write_bytes(path.read_bytes()[:-10])
-    finding = checks.shards_are_undamaged(scored, scoring_recipe, SOURCE)
+    finding = checks.shards_are_undamaged(scored)
     assert not finding.passed
     assert shard.name in finding.summary
 
 
-@pytest.mark.parametrize("threshold", ["mean_clip_score", "mean_ssim", "mean_weighted_score", "share_above_floor"])
-def test_a_source_below_a_threshold(scored: Store, scoring_recipe: Recipe, edited: Edit, threshold: str) -> None:
-    numbers = selection.verify_source(scored, scoring_recipe, SOURCE).numbers
-    lifted = {"selection.floor.ssim": numbers["mean_ssim"]} if threshold == "share_above_floor" else {}
-    numbers = selection.verify_source(scored, edited(scoring_recipe, lifted), SOURCE).numbers
-    key = f"selection.source_thresholds.{threshold}"
-    reached = edited(scoring_recipe, {**lifted, key: numbers[threshold]})
-    assert selection.verify_source(scored, reached, SOURCE).passed
-    missed = edited(scoring_recipe, {**lifted, key: math.nextafter(numbers[threshold], 9)})
-    finding = selection.verify_source(scored, missed, SOURCE)
-    assert not finding.passed
-    assert threshold.replace("_", " ") in finding.summary
+def test_a_third_score_is_checked_without_more(drawn: Store, recipe: Recipe, edited: Edit) -> None:
+    scores = [*recipe.model_dump(mode="json")["scores"], {"score": "colourfulness"}]
+    stage = pairs(drawn, edited(recipe, {"scores": scores}))
+    stage.make()
+    assert checks.every_image_has_one_score(stage).passed
+    assert checks.scores_agree_with_stored_images(stage).passed
+    off = rewrite(stage, edit(3, colourfulness=1.0))
+    assert "colourfulness of" in checks.scores_agree_with_stored_images(off).summary

@@ -1,20 +1,28 @@
 """SSIM against scikit-image, whose definition it takes."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from skimage.metrics import structural_similarity
+from tiny_clip import picture
 
-from synthvlm_core import recipe as recipes
-from synthvlm_core.recipe import Ssim
-from synthvlm_core.scoring import ssim
+from synthvlm_core.parts.part import Context
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.scoring.scorers import ssim
+from synthvlm_core.scoring.scorers.ssim import Ssim
 
-from .conftest import picture
 
-PAPER = recipes.load("paper").scores.ssim
-MINIATURE = recipes.load("miniature").scores.ssim
+def preset(name: str) -> Ssim:
+    [section] = [score for score in recipes.load(name).scores if isinstance(score, Ssim)]
+    return section
+
+
+PAPER, MINIATURE = preset("paper"), preset("miniature")
 
 
 def reference(image: Image.Image, definition: Ssim) -> float:
@@ -98,3 +106,18 @@ def test_what_ssim_is_not_defined_on() -> None:
         ssim.score(picture(0, 6, 20), PAPER)
     with pytest.raises(ValueError, match="of bytes"):
         ssim.structural_similarity(np.zeros((9, 9)), np.zeros((9, 9)), window=7, data_range=255)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_has_the_scores_of_its_pictures(threads: int) -> None:
+    images = [picture(number, 64, 40 + number) for number in range(7)]
+    found = PAPER.load(Context(folder="", seed=0, threads=threads))(images, ["a caption does not matter"] * 7)
+    assert found.dtype == np.float64
+    assert found.tolist() == [ssim.score(image, PAPER) for image in images]
+
+
+def test_loading_a_recipe_loads_no_numba() -> None:
+    code = (
+        "import sys; from synthvlm_core.recipe import loading; loading.load('paper'); sys.exit('numba' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,7 +1,7 @@
 """SSIM of an image and itself after the VLM's resize: how much of the image survives shrinking to the model's input.
 
-Belongs here: shrinking and restoring, and the mean structural similarity of two images. Does not belong here: decoding
-(images) and when images are scored (stage.py).
+Belongs here: the section, shrinking and restoring, the mean structural similarity of two images. Does not belong here:
+decoding (images) and when images are scored (scored.py).
 
 The similarity is scikit-image's `structural_similarity` with its defaults (uniform window, sample covariance,
 K1 = 0.01, K2 = 0.03, windows that lie wholly inside the image), the one that the published means were compared with.
@@ -9,12 +9,18 @@ It is computed here from exact integer window sums, which is many times faster a
 loses nothing to cancellation: see benchmarks/ssim.py. scikit-image is the reference in tests only.
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Literal, Self
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field, model_validator
 
-from synthvlm_core.recipe import Ssim
-from synthvlm_core.scoring import _kernels
+from synthvlm_core.parts.part import Context
+from synthvlm_core.parts.score import Score, Scorer
+from synthvlm_core.parts.section import Absent, Positive
 
 K1, K2 = 0.01, 0.03
 GREATEST_WINDOW = 511
@@ -25,6 +31,40 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+class Ssim(Score):
+    """Structural similarity of an image and itself after shrinking to the VLM's input size and back."""
+
+    score: Literal["ssim"]
+    version = 1
+    label = "SSIM"
+    meaning = "similarity of the image and itself after the VLM's resize and back"
+    bound = 1e-5
+
+    shrink_to: Positive
+    """Side of the VLM's input, pixels."""
+    window: Annotated[int, Field(ge=3, le=GREATEST_WINDOW), Absent(7)] = 7
+    resample: Literal["bicubic", "bilinear", "lanczos"]
+    channels: Literal["rgb", "luma"]
+    data_range: Annotated[Positive, Absent(255)] = 255
+    """Largest difference of two values, 255 for bytes that use their whole range."""
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.window % 2 == 0:
+            raise ValueError(f"window must be odd, not {self.window}")
+        return self
+
+    def load(self, context: Context) -> Scorer:
+        def scores(images: Sequence[Image.Image], captions: Sequence[str]) -> NDArray[np.float64]:
+            with ThreadPoolExecutor(context.threads) as pool:  # the kernel does not hold the interpreter's lock
+                return np.array(list(pool.map(lambda image: score(image, self), images)), dtype=np.float64)
+
+        return scores
+
+    def told(self) -> str:
+        return f"SSIM: the image against itself after shrinking to {self.shrink_to} pixels and back"
 
 
 def score(image: Image.Image, definition: Ssim) -> float:
@@ -71,6 +111,8 @@ def structural_similarity(
     Raises:
         ValueError: if shapes or types differ from the above, or the window is even, larger than the image or above 511.
     """
+    from synthvlm_core.scoring.scorers import _kernels  # loading a recipe must not load numba
+
     if first.dtype != np.uint8 or second.dtype != np.uint8 or first.shape != second.shape or first.ndim not in (2, 3):
         raise ValueError(f"two images of bytes of one shape are wanted, not {first.shape} and {second.shape}")
     if window % 2 == 0 or not 3 <= window <= GREATEST_WINDOW:

@@ -1,51 +1,59 @@
 """CLIPScore: how well an image and its caption agree under a CLIP model.
 
-Belongs here: the formula, batches, and what the score depends on. Does not belong here: loading models
-(clip_model.py) and which pairs are scored (stage.py).
+Belongs here: the section, the formula, batches. Does not belong here: loading models (models/clip.py) and which pairs
+are scored (scored.py).
 
     CLIPScore = weight * max(cos(image feature, text feature of prefix + caption), 0)
 
 is Hessel et al. 2021 (arXiv 2104.08718) with weight 2.5 and the prefix "A photo depicts "; SynthVLM divides the 2.5
-away again, which is weight 1. Features are normalised in float32 whatever the model computes in.
+away again, which is weight 1. Features are normalised in float32 whatever the model computes in. A caption is cut at
+the context length, its end token kept.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 
-from synthvlm_core import models
-from synthvlm_core.recipe import ClipScore
-from synthvlm_core.scoring import clip_model
-from synthvlm_core.scoring.clip_model import Clip
+from synthvlm_core.models import clip
+from synthvlm_core.models.clip import Clip
+from synthvlm_core.parts.part import Context
+from synthvlm_core.parts.score import Score, Scorer
+from synthvlm_core.parts.section import Absent, Model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION = 1
-BOUND = 1e-5
-"""How far a float32 score may move between batch sizes, thread counts, processors and kinds of device.
 
-In batches of one size, on one kind of processor, it does not move at all: see `ClipScorer`."""
+class ClipScore(Score):
+    """weight * max(cosine, 0) of image and prefix + caption."""
 
+    score: Literal["clip_score"]
+    version = 1
+    label = "CLIPScore"
+    meaning = "weight * max(cosine of image and caption, 0)"
+    bound = 1e-5
 
-def definition(clip: ClipScore, folder: str) -> dict[str, Any]:
-    """What a CLIPScore depends on apart from image and caption. The batch size is not among it.
+    model: Model
+    architecture: str
+    """open_clip's name of the geometry."""
+    prefix: Annotated[str, Absent("")] = ""
+    weight: Annotated[float, Field(gt=0.0), Absent(1.0)] = 1.0
 
-    Raises:
-        RecipeError: if the weights are not there or must not be loaded.
-    """
-    return {
-        "weights": models.definition(clip.model, folder, f"{clip_model.KEY}.model"),
-        "architecture": clip.architecture,
-        "prefix": clip.prefix,
-        "weight": clip.weight,
-        "truncation": "cut at the context length, end token kept",
-        "normalised": "float32",
-        "version": VERSION,
-    }
+    def load(self, context: Context) -> Scorer:
+        import torch
+
+        torch.set_num_threads(context.threads)
+        return ClipScorer(self, context.folder)
+
+    def told(self) -> str:
+        return (
+            f"CLIPScore: `{self.model.id}` ({self.architecture}), prefix {self.prefix!r}, weight {self.weight:g}, of an"
+            " image and its caption"
+        )
 
 
 class ClipScorer:
@@ -55,15 +63,15 @@ class ClipScorer:
     batch's shape. In batches of one shape a pair's score has the same bits whatever stands beside it, so that an
     interrupted and resumed run ends with the bytes of an uninterrupted one. That holds where each image falls to
     whole tiles of the kernels: batches of 16 and 64 held in every try on one thread and on two, with ViT-B/32's
-    widths too; batches of 7 on two threads did not, within BOUND. Recipes take a multiple of 16.
+    widths too; batches of 7 on two threads did not, within `ClipScore.bound`. Recipes take a multiple of 16.
     """
 
-    def __init__(self, clip: ClipScore, folder: str) -> None:
-        """Load the model. Raises RecipeError as `clip_model.load`."""
-        self._section = clip
-        self._clip: Clip = clip_model.load(clip, folder)
+    def __init__(self, section: ClipScore, folder: str) -> None:
+        """Load the model. Raises RecipeError as `models.clip.load`."""
+        self._section = section
+        self._clip: Clip = clip.load(section.model, section.architecture, folder, f"scores.{section.column}")
 
-    def scores(self, images: Sequence[Image.Image], captions: Sequence[str]) -> NDArray[np.float64]:
+    def __call__(self, images: Sequence[Image.Image], captions: Sequence[str]) -> NDArray[np.float64]:
         """CLIPScore of each pair.
 
         Args:

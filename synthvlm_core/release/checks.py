@@ -1,55 +1,62 @@
-"""What must hold for the latest release, found out from its stored files.
+"""What must hold for a set's latest release, found out from its stored files.
 
-Belongs here: properties of synthvlm_100k as Findings. Does not belong here: selecting (selection.py) or what happens
+Belongs here: properties of synthvlm_100k as Findings. Does not belong here: selecting (selection/) or what happens
 when one fails (synthvlm_assets).
 """
 
 import functools
-import json
+import itertools
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
-from synthvlm_core import selection
+import pyarrow as pa
+
+from synthvlm_core import hashing
 from synthvlm_core.findings import Finding
 from synthvlm_core.hashing import ContentHash
-from synthvlm_core.images import encoding
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.release import llava, stage
-from synthvlm_core.store import Store
+from synthvlm_core.parts.format import Format, Pair
+from synthvlm_core.parts.score import WEIGHTED
+from synthvlm_core.release.formats.huggingface import HuggingFace
+from synthvlm_core.release.gathering import with_turns
+from synthvlm_core.release.released import REMEDY, Synthvlm100k
+from synthvlm_core.scoring import summary
+from synthvlm_core.scoring.scored import score_columns
+from synthvlm_core.selection import thresholds
+from synthvlm_core.store import sql
+from synthvlm_core.store.products import DamagedProduct
+from synthvlm_core.store.sql import Relation, Scratch
 
-READERS = 8
-"""Pictures read at once: on a bucket each is a round trip."""
+SHOWN = 5
+"""Wrong pairs that a summary names."""
+_PAIRS = pa.schema([("image_id", pa.string()), ("said", pa.string()), ("picture_hash", pa.string())])
 
-Property = Callable[[Store, Recipe], Finding]
+Property = Callable[[Synthvlm100k], Finding]
 
 
 def _of_readable_files(holds: Property) -> Property:
     """A file that is gone or cannot be read fails the property; it is named together with the remedy."""
 
     @functools.wraps(holds)
-    def found_out(store: Store, recipe: Recipe) -> Finding:
+    def found_out(stage: Synthvlm100k) -> Finding:
         try:
-            return holds(store, recipe)
-        except stage.DamagedRelease as damage:
+            return holds(stage)
+        except DamagedProduct as damage:
             return Finding(False, str(damage))
 
     return found_out
 
 
 @_of_readable_files
-def set_is_whole(store: Store, recipe: Recipe) -> Finding:
-    """The set has exactly the recipe's number of pairs, ranks without gaps, no image and no caption twice."""
-    found = stage.manifest(store, recipe)
+def set_is_whole(stage: Synthvlm100k) -> Finding:
+    """The set has exactly the number of pairs asked for, ranks without gaps, no image and no caption twice."""
     images: Counter[str] = Counter()
     captions: Counter[str] = Counter()
     ranks: list[int] = []
-    for part in stage.rows(store, found, ["rank", "image_id", "caption_id"]):
+    for part in stage.rows(["rank", "image_id", "caption_id"]):
         images.update(part["image_id"].to_pylist())
         captions.update(part["caption_id"].to_pylist())
         ranks += part["rank"].to_pylist()
-    size = recipe.selection.size
+    size = stage.chosen.size or stage.recipe.selection.size
     doubled = [name for counts in (images, captions) for name, count in counts.items() if count > 1]
     wrong = [f"{len(ranks):,} of {size:,} pairs"] if len(ranks) != size else []
     if doubled:
@@ -58,91 +65,137 @@ def set_is_whole(store: Store, recipe: Recipe) -> Finding:
         wrong.append("ranks have gaps or occur twice")
     return Finding(
         not wrong,
-        "; ".join([*wrong, stage.remedy(store, found)]) if wrong else f"{size:,} pairs, none twice",
+        "; ".join([*wrong, REMEDY]) if wrong else f"{size:,} pairs, none twice",
         {"pairs": len(ranks), "expected": size, "doubled": len(doubled)},
     )
 
 
 @_of_readable_files
-def no_pair_is_below_the_floor(store: Store, recipe: Recipe) -> Finding:
+def no_pair_is_below_the_floor(stage: Synthvlm100k) -> Finding:
     """Every released pair reaches the floor, its weighted score is that of its scores, its source meets thresholds."""
-    found = stage.manifest(store, recipe)
-    floor = recipe.selection.floor
-    below = wrong = 0
-    sources: Counter[str] = Counter()
-    for part in stage.rows(store, found, ["source", "clip_score", "ssim", "weighted_score"]):
-        for row in part.to_pylist():
-            sources[row["source"]] += 1
-            expected = row["clip_score"] + recipe.selection.weight * row["ssim"]
-            wrong += not abs(row["weighted_score"] - expected) <= 1e-12
-            below += any(bound is not None and not row[score] >= bound for score, bound in floor.model_dump().items())
-    known = {source.name for source in recipe.sources}
-    failing = [f"{name} is not in the recipe" for name in sources if name not in known]
-    for name in sorted(known & sources.keys()):
-        verdict = selection.verify_source(store, recipe, name)
+    recipe = stage.recipe
+    columns = ["source", *(column.name for column in score_columns(recipe)), WEIGHTED]
+    schema = pa.schema([stage.table.schema.field(name) for name in columns])
+    with sql.scratch() as scratch:
+        rows = scratch.load(schema, stage.rows(columns))
+        weighted = summary.weighted(stage.chosen.weights or recipe.selection.weights)
+        below, wrong = scratch.row(
+            f"""
+            select
+                count(*) filter (where not ({thresholds.above(recipe)})),
+                count(*) filter (where {WEIGHTED} is distinct from {weighted})
+            from {rows}
+            """
+        )
+        sources = {name for (name,) in scratch.rows(f"select distinct source from {rows}")}
+    scored = {one.partition: one for one in stage.scored}
+    failing = [f"{name} is not in the recipe" for name in sorted(sources - scored.keys())]
+    for name in sorted(scored.keys() & sources):
+        verdict = thresholds.verify_source(scored[name])
         if not verdict.passed:
             failing.append(f"{name}: {verdict.summary}")
     passed = not (below or wrong or failing)
-    summary = (
-        f"{below} pairs below the floor, {wrong} with another weighted score, failing sources:"
-        f" {'; '.join(failing) or 'none'}"
+    told = (
+        f"{below} pairs below the floor, {wrong} with another weighted score, failing sources: "
+        f"{'; '.join(failing) or 'none'}"
     )
     return Finding(
         passed,
-        summary if passed else f"{summary}; {stage.remedy(store, found)}",
+        told if passed else f"{told}; {REMEDY}",
         {"below": below, "wrong": wrong, "failing_sources": len(failing)},
     )
 
 
 @_of_readable_files
-def formats_agree(store: Store, recipe: Recipe) -> Finding:
-    """Files have the bytes and rows the content that were released; the LLaVA JSON holds the conversation of every row
-    and no other; every image file holds the bytes of its row."""
-    found = stage.manifest(store, recipe)
-    path = stage.location(store, found)
-    remedy = stage.remedy(store, found)
-    if damage := stage.damage(store, path, found):
-        return Finding(False, "; ".join([*damage, remedy]), {"damaged": len(damage)})
-    try:
-        entries = json.loads(store.get(f"{path}/llava/{llava.JSON_NAME}"))
-        told = Counter(json.dumps(entry, sort_keys=True) for entry in entries)
-    except (ValueError, TypeError) as error:
-        return Finding(False, f"llava/{llava.JSON_NAME} is no list of conversations ({error}); {remedy}")
-    extension = encoding.EXTENSIONS[recipe.generator.encoding.format]
-    conversations = told.total()
-    content = ContentHash()
-    seen = 0
+def formats_agree(stage: Synthvlm100k) -> Finding:
+    """Every file has the bytes, and the rows have the content, that were released; every format says of every row what
+    it must, and of nothing else."""
+    if damage := stage.product.damage():
+        return Finding(False, "; ".join([*damage[:SHOWN], REMEDY]), {"damaged": len(damage)})
+    context = stage.set_context(stage.manifest)
+    further = [form for form in stage.formats() if not isinstance(form, HuggingFace)]
     wrong: list[str] = []
-
-    def problem(row: dict[str, Any]) -> str:
-        """What is wrong with a row's image file, empty if nothing."""
-        file = f"llava/images/{llava.image_path(row['image_id'], extension)}"
-        try:
-            return "" if store.get(f"{path}/{file}") == row["image"]["bytes"] else f"{file} is another picture"
-        except FileNotFoundError:
-            return f"{file} is missing"
-
-    with ThreadPoolExecutor(READERS) as pool:
-        for part in stage.rows(store, found):
-            content.add_table(stage.with_instructions(part, recipe))
+    with sql.scratch() as scratch:
+        expected = {form.kind_name: scratch.load(_PAIRS, []) for form in further}
+        content = ContentHash()
+        count = 0
+        for part in stage.rows():
+            content.add_table(with_turns(part, stage.recipe.release.instructions, stage.recipe.seed))
             rows = part.to_pylist()
-            seen += len(rows)
-            wrong += filter(None, pool.map(problem, rows))
-            for row in rows:
-                record = llava.record(
-                    row, instructions=recipe.release.instructions, seed=recipe.seed, extension=extension
-                )
-                expected = json.dumps(record, sort_keys=True)
-                if not told[expected]:
-                    wrong.append(f"image {row['image_id']} has another conversation or none")
-                told[expected] -= 1
-    surplus = sum(count for count in told.values() if count > 0)
-    if surplus:
-        wrong.insert(0, f"llava/{llava.JSON_NAME} has {surplus} conversations of no row")
-    if content.hexdigest != found["content_hash"]:
+            count += len(rows)
+            for form in further:
+                scratch.add(expected[form.kind_name], _tables(form.pair(row, context) for row in rows))
+        for form in further:
+            try:
+                told = scratch.load(_PAIRS, _tables(_pairs_of(stage, form)))
+            except DamagedProduct:
+                raise
+            except ValueError as error:
+                wrong.append(str(error))
+            else:
+                wrong += _differences(scratch, form, expected[form.kind_name], told)
+    if content.hexdigest != stage.manifest["content_hash"]:
         wrong.insert(0, f"the rows' content hash is {content.hexdigest}")
+    names = ", ".join(form.kind_name for form in further)
     return Finding(
         not wrong,
-        "; ".join([*wrong[:5], remedy]) if wrong else f"{seen:,} rows, conversations and image files agree",
-        {"rows": seen, "conversations": conversations, "wrong": len(wrong)},
+        "; ".join([*wrong[:SHOWN], REMEDY]) if wrong else f"{count:,} rows, in {names or 'one format'} the same",
+        {"rows": count, "formats": 1 + len(further), "wrong": len(wrong)},
     )
+
+
+def _pairs_of(stage: Synthvlm100k, form: Format) -> Iterator[Pair]:
+    """The pairs that a format's stored files tell."""
+    product, folder = stage.product, form.folder
+    names = [name.removeprefix(f"{folder}/") for name in product.names(folder)]
+    return form.pairs(lambda name: product.get(f"{folder}/{name}"), names, stage.set_context(stage.manifest))
+
+
+def _tables(pairs: Iterable[Pair]) -> Iterator[pa.Table]:
+    """Pairs with one hash for all that they say in words."""
+    rest = iter(pairs)
+    while some := list(itertools.islice(rest, sql.BATCH_ROWS)):
+        yield pa.table(
+            {
+                "image_id": [pair.image_id for pair in some],
+                "said": [hashing.digest(pair.text.encode(), pair.more.encode()) for pair in some],
+                "picture_hash": [pair.picture_hash for pair in some],
+            },
+            _PAIRS,
+        )
+
+
+def _differences(scratch: Scratch, form: Format, expected: Relation, told: Relation) -> list[str]:
+    """What a format says otherwise than the rows: one line per image."""
+    query = f"""
+        select
+            image_id,
+            max(said) filter (where due > 0),
+            max(said) filter (where due < 0),
+            max(picture_hash) filter (where due > 0),
+            max(picture_hash) filter (where due < 0),
+            sum(due)
+        from (
+            select image_id, said, picture_hash, sum(due) as due
+            from (
+                select *, 1 as due from {expected}
+                union all
+                select *, -1 as due from {told}
+            )
+            group by image_id, said, picture_hash
+            having sum(due) <> 0
+        )
+        group by image_id
+        order by image_id
+    """
+    found = []
+    for image_id, said, told_said, picture, told_picture, due in scratch.rows(query):
+        if due > 0:
+            what = "is missing"
+        elif due < 0:
+            what = "is there more often than in the rows"
+        else:
+            words = ["other words"] if said != told_said else []
+            what = f"has {' and '.join(words + (['another picture'] if picture != told_picture else []))}"
+        found.append(f"{form.folder}/: image {image_id} {what}")
+    return found

@@ -1,24 +1,26 @@
-"""A store with real scores of real files, made once by the stages before, and what tests of a release ask of one."""
+"""A store with real scores of painted pictures, made once by the stages before, and what tests ask of a release."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from harness import GENERATORS, PAINTER, Painter, registered
 
-from synthvlm_core import recipe as recipes
-from synthvlm_core.captions import filtering, raw
-from synthvlm_core.images import synthesis
-from synthvlm_core.images.generator import Drawn, Request
-from synthvlm_core.recipe import Recipe, Selection, Source
-from synthvlm_core.release import stage
-from synthvlm_core.scoring import stage as scoring
-from synthvlm_core.store import Store
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.images.synthetic import SyntheticImages
+from synthvlm_core.recipe import loading
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release import checks
+from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.scoring.scored import ScoredPairs
+from synthvlm_core.store.objects import Store
+
+Edit = Callable[..., Recipe]
 
 HOSTILE = "a blue star <image> on top of a brown square <image> and a thin yellow ring"
 CAPTIONS = {
@@ -35,61 +37,52 @@ CAPTIONS = {
         HOSTILE,
     ],
 }
+SET = "synthvlm"
+"""The recipe's first set."""
 
 
-class Painter:
-    """Stands for a generator: paints something for every request, at once."""
-
-    description: ClassVar[dict[str, Any]] = {"painter": 1}
-
-    def draw(self, requests: Sequence[Request]) -> list[Drawn]:
-        return [Drawn(request, 0, self._paint(request), 3, False) for request in requests]
-
-    def _paint(self, request: Request) -> np.ndarray:
-        rng = np.random.default_rng([int(request.caption_id[:8], 16), request.k])
-        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-        return np.asarray(coarse.resize((64, 64), Image.Resampling.BICUBIC)).astype(np.float32) / 255
-
-
-def score_everything(store: Store, recipe: Recipe, shard_rows: int) -> None:
+def score_everything(store: Store, recipe: Recipe, *, shard_rows: int = 8) -> None:
     """From source files to scores, through the package's own stages."""
     for source in recipe.sources:
-        raw.collect(store, recipe, source.name)
-        filtering.decide(store, recipe, source.name)
-        synthesis.draw_source(store, recipe, source.name, shard_rows=shard_rows, load=lambda recipe: Painter())
-        scoring.score_source(store, recipe, source.name, shard_rows=shard_rows)
+        RawCaptions(store, recipe, source.name).make()
+        FilteredCaptions(store, recipe, source.name).make()
+        SyntheticImages(store, recipe, source.name).make(shard_rows=shard_rows)
+        ScoredPairs(store, recipe, source.name).make()
 
 
 @pytest.fixture(scope="session")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """The miniature recipe over eight captions of two sources, two images each, of which the best four are the set; no
-    thresholds for scores, since the pictures show nothing."""
+def recipe(tmp_path_factory: pytest.TempPathFactory, edited: Edit) -> Iterator[Recipe]:
+    """The miniature recipe over eight captions of two sources, two painted images each, of which the best four are the
+    set; no thresholds for scores, since the pictures show nothing."""
     folder = tmp_path_factory.mktemp("sources")
     urls = [f"https://example.com/{number}.jpg" for number in range(len(CAPTIONS["laion"]))]
     pq.write_table(pa.table({"URL": urls, "TEXT": CAPTIONS["laion"]}), folder / "laion.parquet")
     (folder / "cc.tsv").write_text("".join(f"{text}\thttps://example.com/1.jpg\n" for text in CAPTIONS["cc"]))
-    miniature = recipes.load("miniature")
-    return miniature.model_copy(
-        update={
-            "name": "small",
-            "sources": (
-                Source(name="laion", format="laion", files=(str(folder / "laion.parquet"),)),
-                Source(name="cc", format="cc3m", files=(str(folder / "cc.tsv"),)),
-            ),
-            "captions": miniature.captions.model_copy(
-                update={"perplexity": None, "judge": None, "special_characters": None, "flagged_words": None}
-            ),
-            "generator": miniature.generator.model_copy(update={"images_per_caption": 2, "batch_size": 1}),
-            "selection": Selection(size=4, weight=miniature.selection.weight),
-        }
-    )
+    left_out = ("perplexity", "judge", "special_characters", "flagged_words")
+    with registered(GENERATORS, Painter):
+        yield edited(
+            loading.load("miniature"),
+            {
+                "name": "small",
+                "folder": str(folder),
+                "sources": [
+                    {"name": "laion", "format": "laion", "files": ["laion.parquet"]},
+                    {"name": "cc", "format": "cc3m", "files": ["cc.tsv"]},
+                ],
+                **{f"captions.rules.{rule}": None for rule in left_out},
+                "generator": PAINTER,
+                "selection.size": 4,
+                "selection.floor": {},
+                "selection.source_thresholds": {},
+            },
+        )
 
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Path:
     """Where the scored store is kept, for tests to copy."""
     folder = tmp_path_factory.mktemp("shelf") / "store"
-    score_everything(Store(str(folder)), recipe, shard_rows=8)
+    score_everything(Store(str(folder)), recipe)
     return folder
 
 
@@ -105,7 +98,7 @@ def released_shelf(tmp_path_factory: pytest.TempPathFactory, shelf: Path, recipe
     """Where the store with a release is kept."""
     folder = tmp_path_factory.mktemp("released") / "store"
     shutil.copytree(shelf, folder)
-    stage.publish(Store(str(folder)), recipe)
+    Synthvlm100k(Store(str(folder)), recipe, SET).make()
     return folder
 
 
@@ -116,11 +109,21 @@ def released(store: Store, released_shelf: Path) -> Store:
     return store
 
 
-def folder_of(store: Store, recipe: Recipe) -> Path:
+def folder_of(store: Store, recipe: Recipe, name: str = SET) -> Path:
     """The folder of the latest release."""
-    return Path(stage.location(store, stage.manifest(store, recipe)))
+    return Path(Synthvlm100k(store, recipe, name).location)
+
+
+def rows_of(store: Store, recipe: Recipe, name: str = SET) -> list[dict[str, Any]]:
+    """The rows of the latest release."""
+    return [row for part in Synthvlm100k(store, recipe, name).rows() for row in part.to_pylist()]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def all_hold(store: Store, recipe: Recipe, name: str = SET) -> bool:
+    properties = (checks.set_is_whole, checks.no_pair_is_below_the_floor, checks.formats_agree)
+    return all(holds(Synthvlm100k(store, recipe, name)).passed for holds in properties)

@@ -1,26 +1,38 @@
-"""The card says what the manifest says, and its front matter is read whatever a title holds."""
+"""The card says what manifest, recipe and parts say, and its front matter is read whatever a title holds."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from harness import Painter
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.release import card, stage
-from synthvlm_core.store import Store
+from synthvlm_core.parts.format import Format
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release import card
+from synthvlm_core.release.formats import PARTS
+from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.store.objects import Store
 
-from .conftest import HOSTILE, folder_of
+from .conftest import HOSTILE, SET, Edit, folder_of
 
-Edit = Callable[[Recipe, dict[str, object]], Recipe]
+FILES = ["README.md", "data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "llava/synthvlm.json"]
+FORMATS = [cls(format=cls.model_fields["format"].annotation.__args__[0]) for cls in PARTS[:2]]
 
 
 @pytest.fixture(scope="session")
-def manifest(released_shelf, recipe: Recipe) -> dict[str, Any]:
-    return stage.manifest(Store(str(released_shelf)), recipe)
+def manifest(released_shelf: Path, recipe: Recipe) -> dict[str, Any]:
+    return Synthvlm100k(Store(str(released_shelf)), recipe, SET).manifest
+
+
+def rendered(
+    recipe: Recipe, manifest: dict[str, Any], *, chosen: str = SET, formats: Sequence[Format] = FORMATS
+) -> str:
+    return card.render(recipe, recipe.released_set(chosen), manifest, formats, FILES)
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -44,8 +56,9 @@ def test_numbers_are_the_manifests(released: Store, recipe: Recipe, manifest: di
     assert table(text, "| | mean |") == [
         ["CLIPScore", f"{report['means']['clip_score']:.4f}"],
         ["SSIM", f"{report['means']['ssim']:.4f}"],
-        ["weighted score, CLIPScore + 0.5 × SSIM", f"{report['means']['weighted_score']:.4f}"],
+        ["weighted score, 1 × CLIPScore + 0.5 × SSIM", f"{report['means']['weighted_score']:.4f}"],
     ]
+    assert text.count("| source | scored pairs | could be taken | taken | mean CLIPScore | mean SSIM |") == 1
     assert table(text, "| source |") == [
         [
             name,
@@ -58,26 +71,54 @@ def test_numbers_are_the_manifests(released: Store, recipe: Recipe, manifest: di
         for name, found in report["sources"].items()
     ]
     assert HOSTILE not in text
+    assert front_matter(text)["configs"][0]["data_files"][0]["path"] == ["data/train-00000-of-00001.parquet"]
 
 
-def test_a_control_says_that_it_was_drawn_by_lot(recipe: Recipe, manifest: dict[str, Any]) -> None:
-    text = card.render(recipe, {**manifest, "method": "random"})
+def test_parts_tell_themselves(recipe: Recipe, manifest: dict[str, Any]) -> None:
+    text = rendered(recipe, manifest)
+    assert f"- Images: {recipe.generator.told()}.\n" in text
+    for score in recipe.scores:
+        assert f"\n- {score.told()}\n" in text
+    for form in FORMATS:
+        assert f"\n- `{form.folder}/`: {form.explained}\n" in text
+    assert "webdataset" not in text
+
+
+def test_a_control_says_how_it_was_chosen(recipe: Recipe, edited: Edit, manifest: dict[str, Any]) -> None:
+    text = rendered(recipe, manifest, chosen="random")
     assert "pairs chosen at random, as a control" in text
     assert "highest" not in text
+
+    sets = [{"name": SET}, {"name": "random", "weights": {"ssim": 2.0}}]
+    own = edited(recipe, {"selection.sets": sets})
+    assert "weighted score, 2 × SSIM |" in rendered(own, manifest, chosen="random")
 
 
 def test_a_source_of_which_nothing_was_taken_has_no_means(recipe: Recipe, manifest: dict[str, Any]) -> None:
     means = {"clip_score": None, "ssim": None, "weighted_score": None}
     none = {**manifest["report"]["sources"]["cc"], "selected": 0, "means": means}
     report = {**manifest["report"], "sources": {"cc": none}}
-    [cells] = table(card.render(recipe, {**manifest, "report": report}), "| source |")
+    [cells] = table(rendered(recipe, {**manifest, "report": report}), "| source |")
     assert cells[-3:] == ["0", "–", "–"]
 
 
 def test_floor_and_thresholds_are_told(recipe: Recipe, edited: Edit, manifest: dict[str, Any]) -> None:
-    assert "- Floor: none. Thresholds of a source: none." in card.render(recipe, manifest)
-    strict = edited(recipe, {"selection.floor.ssim": 0.7, "selection.source_thresholds.mean_clip_score": 0.2})
-    assert "- Floor: {'ssim': 0.7}. Thresholds of a source: {'mean_clip_score': 0.2}." in card.render(strict, manifest)
+    assert "- Floor: none. Thresholds of a source: none." in rendered(recipe, manifest)
+    thresholds = {"mean": {"clip_score": 0.2}, "share_above_floor": 0.85}
+    strict = edited(recipe, {"selection.floor": {"ssim": 0.7}, "selection.source_thresholds": thresholds})
+    told = "- Floor: ssim ≥ 0.7. Thresholds of a source: mean clip_score ≥ 0.2, share above the floor ≥ 0.85."
+    assert told in rendered(strict, manifest)
+
+
+def test_a_generator_that_promises_nothing_is_not_said_to_be_replayable(
+    recipe: Recipe, manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = "Every image can be drawn again from its caption, `k` and `attempt`"
+    assert again in rendered(recipe, manifest)
+    monkeypatch.setattr(Painter, "replayable", False)
+    text = rendered(recipe, manifest)
+    assert again not in text
+    assert "No image can be drawn again" in text
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -89,13 +130,15 @@ def test_floor_and_thresholds_are_told(recipe: Recipe, edited: Edit, manifest: d
 @example(title="a\u2028---\u2028b")
 @example(title="several words " * 20)
 @example(title="a\u2028b\x85c\x7f😀")
-def test_no_title_breaks_the_front_matter(recipe: Recipe, edited: Edit, manifest: dict[str, Any], title: str) -> None:
-    text = card.render(edited(recipe, {"release.title": title}), manifest)
+def test_no_title_breaks_the_front_matter(recipe: Recipe, manifest: dict[str, Any], title: str) -> None:
+    release = recipe.release.model_copy(update={"title": title})
+    text = rendered(recipe.model_copy(update={"release": release}), manifest)
     line = " ".join(title.split())
+    data = ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
     assert front_matter(text) == {
         "pretty_name": line,
         "task_categories": ["image-to-text", "text-to-image"],
         "tags": ["synthetic", "image-caption"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": data}]}],
     }
     assert f"\n# {line}\n\n4 synthetic" in text

@@ -1,6 +1,5 @@
 """Each check holds on a sound release and fails on the one release made to break it, naming damage and remedy."""
 
-import hashlib
 import json
 import math
 import shutil
@@ -12,16 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synthvlm_core import records, selection
 from synthvlm_core.errors import NotMaterialized
 from synthvlm_core.findings import Finding
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.release import checks, huggingface, stage
-from synthvlm_core.store import Store
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release import checks
+from synthvlm_core.release.formats import huggingface
+from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.scoring.scored import ScoredPairs
+from synthvlm_core.selection import thresholds
+from synthvlm_core.store.objects import Store
+from synthvlm_core.store.products import proof
 
-from .conftest import folder_of
+from .conftest import SET, Edit, folder_of, rows_of
 
-Edit = Callable[[Recipe, dict[str, object]], Recipe]
 Rows = list[dict[str, Any]]
 
 CHECKS = {
@@ -31,9 +33,25 @@ CHECKS = {
 }
 
 
+@pytest.fixture(scope="module")
+def three(released_shelf: Path, tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, edited: Edit) -> Path:
+    """A store with the release in all three formats."""
+    folder = tmp_path_factory.mktemp("three") / "store"
+    shutil.copytree(released_shelf, folder)
+    more = edited(recipe, {"release.formats": ["huggingface", "llava", "webdataset"]})
+    Synthvlm100k(Store(str(folder)), more, SET).make()
+    return folder
+
+
+@pytest.fixture
+def released(store: Store, three: Path) -> Store:
+    shutil.copytree(three, store.root)
+    return store
+
+
 def failures(store: Store, recipe: Recipe) -> dict[str, Finding]:
     """The checks that fail; each of them names the remedy."""
-    found = {name: holds(store, recipe) for name, holds in CHECKS.items()}
+    found = {name: holds(Synthvlm100k(store, recipe, SET)) for name, holds in CHECKS.items()}
     failed = {name: finding for name, finding in found.items() if not finding.passed}
     assert all("materialize synthvlm_100k again" in finding.summary for finding in failed.values())
     return failed
@@ -43,18 +61,18 @@ def replace(store: Store, recipe: Recipe, file: str, data: bytes) -> None:
     """Put another file in place of a released one, manifest and all, as a faulty stage would have written it."""
     folder = folder_of(store, recipe)
     (folder / file).write_bytes(data)
-    manifest = stage.manifest(store, recipe)
-    proof = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    for entry in (manifest["llava"], *manifest["parquet"]):
-        if entry["name"] == Path(file).name:
-            entry.update(proof)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for entry in manifest["files"]:
+        if entry["name"] == file:
+            entry.update(proof(data))
     store.put_json(str(folder / "manifest.json"), manifest)
 
 
 def replace_rows(store: Store, recipe: Recipe, change: Callable[[Rows], Rows]) -> None:
+    table = Synthvlm100k(store, recipe, SET).table
     [path] = (folder_of(store, recipe) / "data").iterdir()
-    rows = pa.Table.from_pylist(change(pq.read_table(path).to_pylist()), records.SYNTHVLM_100K.schema)
-    replace(store, recipe, f"data/{path.name}", huggingface.encode(rows))
+    rows = pa.Table.from_pylist(change(pq.read_table(path).to_pylist()), table.schema)
+    replace(store, recipe, f"data/{path.name}", huggingface.encode(rows, table))
 
 
 def replace_conversations(store: Store, recipe: Recipe, change: Callable[[Rows], Any]) -> None:
@@ -68,19 +86,16 @@ def edit(place: int, **values: Any) -> Callable[[Rows], Rows]:
 
 def test_all_hold_on_a_sound_release(released: Store, recipe: Recipe) -> None:
     assert failures(released, recipe) == {}
-    assert checks.set_is_whole(released, recipe).numbers == {"pairs": 4, "expected": 4, "doubled": 0}
-    assert checks.no_pair_is_below_the_floor(released, recipe).numbers == {
-        "below": 0,
-        "wrong": 0,
-        "failing_sources": 0,
-    }
-    assert checks.formats_agree(released, recipe).numbers == {"rows": 4, "conversations": 4, "wrong": 0}
+    stage = Synthvlm100k(released, recipe, SET)
+    assert checks.set_is_whole(stage).numbers == {"pairs": 4, "expected": 4, "doubled": 0}
+    assert checks.no_pair_is_below_the_floor(stage).numbers == {"below": 0, "wrong": 0, "failing_sources": 0}
+    assert checks.formats_agree(stage).numbers == {"rows": 4, "formats": 3, "wrong": 0}
 
 
 def test_without_a_release_there_is_nothing_to_check(scored: Store, recipe: Recipe) -> None:
     for holds in CHECKS.values():
         with pytest.raises(NotMaterialized, match="materialize synthvlm_100k first"):
-            holds(scored, recipe)
+            holds(Synthvlm100k(scored, recipe, SET))
 
 
 @pytest.mark.parametrize(
@@ -88,12 +103,12 @@ def test_without_a_release_there_is_nothing_to_check(scored: Store, recipe: Reci
     [
         pytest.param(
             lambda rows: rows[:-1],
-            {"whole": "3 of 4 pairs", "agree": "synthvlm.json has 1 conversations of no row"},
+            {"whole": "3 of 4 pairs", "agree": "is there more often than in the rows"},
             id="a row is gone",
         ),
         pytest.param(
             lambda rows: [*rows, {**rows[0], "rank": 5}],
-            {"whole": "5 of 4 pairs; 2 images or captions twice", "agree": "another conversation or none"},
+            {"whole": "5 of 4 pairs; 2 images or captions twice", "agree": "is missing"},
             id="a row is there twice",
         ),
         pytest.param(
@@ -125,13 +140,12 @@ def test_without_a_release_there_is_nothing_to_check(scored: Store, recipe: Reci
             id="a source is none of the recipe's",
         ),
         pytest.param(
-            edit(2, text="a caption that nobody drew"),
-            {"agree": "synthvlm.json has 1 conversations of no row"},
-            id="a caption is edited",
+            edit(2, text="a caption that nobody drew"), {"agree": "has other words"}, id="a caption is edited"
         ),
+        pytest.param(edit(2, seed=7), {"agree": "has other words"}, id="what draws an image again is edited"),
         pytest.param(
             lambda rows: edit(0, image=rows[1]["image"])(rows),
-            {"agree": "is another picture"},
+            {"agree": "has another picture"},
             id="a picture is another one",
         ),
     ],
@@ -148,19 +162,21 @@ def another_caption(entries: Rows) -> Rows:
     return entries
 
 
-def no_picture_named(entries: Rows) -> Rows:
-    entries[1]["conversations"][0]["value"] = "Describe the picture."
+def another_question(entries: Rows) -> Rows:
+    entries[1]["conversations"][0]["value"] = "Who is that?\n<image>"
     return entries
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param(another_caption, "has another conversation or none", id="a caption is edited"),
-        pytest.param(no_picture_named, "has another conversation or none", id="a human turn names no picture"),
-        pytest.param(lambda entries: entries[1:], "has another conversation or none", id="an entry is gone"),
-        pytest.param(lambda entries: [*entries, entries[0]], "has 1 conversations of no row", id="one is there twice"),
-        pytest.param(lambda entries: [*entries, {}], "has 1 conversations of no row", id="an empty one is there"),
+        pytest.param(another_caption, "has other words", id="a caption is edited"),
+        pytest.param(another_question, "has other words", id="a human turn is edited"),
+        pytest.param(lambda entries: entries[1:], "is a picture of no conversation", id="an entry is gone"),
+        pytest.param(
+            lambda entries: [*entries, entries[0]], "is there more often than in the rows", id="one is there twice"
+        ),
+        pytest.param(lambda entries: [*entries, {}], "no conversation about one picture", id="an empty one is there"),
         pytest.param(lambda entries: None, "is no list of conversations", id="there is no list"),
     ],
 )
@@ -175,95 +191,74 @@ def test_a_cut_json_of_a_faulty_stage(released: Store, recipe: Recipe) -> None:
     replace(released, recipe, "llava/synthvlm.json", b'[{"id": ')
     failed = failures(released, recipe)
     assert failed.keys() == {"agree"}
-    assert "llava/synthvlm.json is no list of conversations" in failed["agree"].summary
+    assert "llava/synthvlm.json is no JSON" in failed["agree"].summary
+
+
+def test_another_picture_in_a_tar_shard_of_a_faulty_stage(released: Store, recipe: Recipe) -> None:
+    file = "webdataset/train-00000-of-00001.tar"
+    data = (folder_of(released, recipe) / file).read_bytes()
+    first, second, *_ = (row["image"]["bytes"] for row in rows_of(released, recipe))
+    changed = data.replace(first[40:60], second[40:60])
+    assert changed != data
+    replace(released, recipe, file, changed)
+    failed = failures(released, recipe)
+    assert failed.keys() == {"agree"}
+    assert (
+        f"webdataset/: image {rows_of(released, recipe)[0]['image_id']} has another picture" in failed["agree"].summary
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "change", "failing"),
     [
-        pytest.param("data/train-00000-of-00001.parquet", lambda data: data[:-10], set(CHECKS), id="Parquet cut"),
-        pytest.param("data/train-00000-of-00001.parquet", lambda data: b"", set(CHECKS), id="Parquet empty"),
-        pytest.param("data/train-00000-of-00001.parquet", None, set(CHECKS), id="Parquet gone"),
+        pytest.param("data/*.parquet", lambda data: data[:-10], set(CHECKS), id="Parquet cut"),
+        pytest.param("data/*.parquet", lambda data: b"", set(CHECKS), id="Parquet empty"),
+        pytest.param("data/*.parquet", None, set(CHECKS), id="Parquet gone"),
         pytest.param("llava/synthvlm.json", lambda data: data[:-10], {"agree"}, id="JSON cut"),
         pytest.param("llava/synthvlm.json", lambda data: data.replace(b"a", b"o", 1), {"agree"}, id="JSON edited"),
         pytest.param("llava/synthvlm.json", None, {"agree"}, id="JSON gone"),
+        pytest.param("llava/images/*/*.png", None, {"agree"}, id="picture gone"),
+        pytest.param("llava/images/*/*.png", lambda data: bytes(len(data)), {"agree"}, id="picture edited"),
+        pytest.param("webdataset/*.tar", lambda data: data[:-10], {"agree"}, id="tar cut"),
+        pytest.param("README.md", lambda data: data + b"\n", {"agree"}, id="card edited"),
+        pytest.param("recipe.json", None, {"agree"}, id="recipe gone"),
     ],
 )
 def test_a_damaged_file_is_named(
     released: Store, recipe: Recipe, file: str, change: Callable[[bytes], bytes] | None, failing: set[str]
 ) -> None:
-    path = folder_of(released, recipe) / file
+    path = next(folder_of(released, recipe).glob(file))
     if change is None:
         path.unlink()
     else:
         path.write_bytes(change(path.read_bytes()))
     failed = failures(released, recipe)
     assert failed.keys() == failing
-    assert all(file in finding.summary for finding in failed.values())
+    assert all(str(path) in finding.summary for finding in failed.values())
 
 
 def test_a_parquet_file_of_other_columns(released: Store, recipe: Recipe) -> None:
     [path] = (folder_of(released, recipe) / "data").iterdir()
-    pq.write_table(pq.read_table(path).drop_columns("rank"), path)
-    assert "not the columns of synthvlm_100k v1" in failures(released, recipe)["whole"].summary
-
-
-def test_a_flipped_byte_of_a_picture_in_parquet(released: Store, recipe: Recipe) -> None:
-    """Too deep in the file for a reader of narrow columns to meet it."""
-    [path] = (folder_of(released, recipe) / "data").iterdir()
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-    failed = failures(released, recipe)
-    assert f"data/{path.name} has other bytes than were written" in failed["agree"].summary
-
-
-def test_pictures_beside_the_json_that_changed_places(released: Store, recipe: Recipe) -> None:
-    one, other, *_ = sorted((folder_of(released, recipe) / "llava" / "images").rglob("*.png"))
-    first, second = one.read_bytes(), other.read_bytes()
-    one.write_bytes(second)
-    other.write_bytes(first)
-    failed = failures(released, recipe)
-    assert failed.keys() == {"agree"}
-    for path in (one, other):
-        assert f"llava/images/{path.parent.name}/{path.name} is another picture" in failed["agree"].summary
-
-
-def test_a_missing_picture_beside_the_json(released: Store, recipe: Recipe) -> None:
-    path = next((folder_of(released, recipe) / "llava" / "images").rglob("*.png"))
-    path.unlink()
-    failed = failures(released, recipe)
-    assert failed.keys() == {"agree"}
-    assert f"{path.name} is missing" in failed["agree"].summary
-
-
-def test_the_last_remedy_mends_what_publishing_again_cannot_see(released: Store, recipe: Recipe) -> None:
-    """A picture replaced by one of as many bytes: only reading all pictures tells, which publishing does not."""
-    path = next((folder_of(released, recipe) / "llava" / "images").rglob("*.png"))
-    path.write_bytes(bytes(len(path.read_bytes())))
-    stage.publish(released, recipe)
-    failed = failures(released, recipe)
-    folder = folder_of(released, recipe)
-    assert f"delete file://{folder} before" in failed["agree"].summary
-    shutil.rmtree(folder)
-    stage.publish(released, recipe)
-    assert failures(released, recipe) == {}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pq.read_table(path).drop_columns("rank"), buffer)
+    replace(released, recipe, f"data/{path.name}", bytes(buffer.getvalue()))
+    assert "is no synthvlm_100k with the scores of this recipe" in failures(released, recipe)["whole"].summary
 
 
 @pytest.mark.parametrize("score", ["clip_score", "ssim", "weighted_score"])
 def test_a_floor_raised_after_the_release(released: Store, recipe: Recipe, edited: Edit, score: str) -> None:
-    rows = [row for part in stage.rows(released, stage.manifest(released, recipe)) for row in part.to_pylist()]
-    lowest = min(row[score] for row in rows)
-    assert failures(released, edited(recipe, {f"selection.floor.{score}": lowest})) == {}
-    failed = failures(released, edited(recipe, {f"selection.floor.{score}": math.nextafter(lowest, 9)}))
+    lowest = min(row[score] for row in rows_of(released, recipe))
+    assert failures(released, edited(recipe, {"selection.floor": {score: lowest}})) == {}
+    failed = failures(released, edited(recipe, {"selection.floor": {score: math.nextafter(lowest, 9)}}))
     assert failed.keys() == {"floor"}
     assert "1 pairs below the floor" in failed["floor"].summary
 
 
 def test_thresholds_of_a_source_raised_after_the_release(released: Store, recipe: Recipe, edited: Edit) -> None:
-    means = {s.name: selection.verify_source(released, recipe, s.name).numbers["mean_ssim"] for s in recipe.sources}
+    numbers = {s.name: thresholds.verify_source(ScoredPairs(released, recipe, s.name)).numbers for s in recipe.sources}
+    means = {name: found["mean_ssim"] for name, found in numbers.items()}
     low, high = sorted(means, key=lambda name: means[name])
-    strict = edited(recipe, {"selection.source_thresholds.mean_ssim": means[high]})
+    strict = edited(recipe, {"selection.source_thresholds": {"mean": {"ssim": means[high]}}})
     failed = failures(released, strict)
     assert failed.keys() == {"floor"}
     assert f"failing sources: {low}: mean ssim {means[low]:.4f} is below" in failed["floor"].summary
@@ -274,7 +269,7 @@ def test_thresholds_of_a_source_raised_after_the_release(released: Store, recipe
     ("change", "failing"),
     [
         pytest.param({"selection.size": 3}, {"whole"}, id="the size"),
-        pytest.param({"selection.weight": 0.7}, {"floor"}, id="the weight"),
+        pytest.param({"selection.weights": {"clip_score": 1.0, "ssim": 0.7}}, {"floor"}, id="the weight"),
         pytest.param({"release.instructions": ["What is to be seen?"]}, {"agree"}, id="the instructions"),
     ],
 )
@@ -283,5 +278,13 @@ def test_an_edited_recipe_asks_for_another_release(
 ) -> None:
     other = edited(recipe, change)
     assert failures(released, other).keys() == failing
-    stage.publish(released, other)
+    Synthvlm100k(released, other, SET).make()
     assert failures(released, other) == {}
+
+
+def test_a_format_of_a_later_version_of_this_software_says_so(released: Store, recipe: Recipe) -> None:
+    stage = Synthvlm100k(released, recipe, SET)
+    formats = {**stage.manifest["formats"], "croissant": {"version": 1, "section": {"format": "croissant"}}}
+    released.put_json(stage.manifest_path, {**stage.manifest, "formats": formats})
+    with pytest.raises(ValueError, match="format 'croissant', which this software does not know: update synthvlm"):
+        checks.formats_agree(Synthvlm100k(released, recipe, SET))

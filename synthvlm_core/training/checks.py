@@ -1,35 +1,37 @@
-"""What must hold for checkpoints and evaluations, found out from the stored files alone.
+"""What must hold for checkpoints, found out from the stored files alone.
 
-Belongs here: properties of projector_checkpoint, vlm_checkpoint and evaluation, each as a Finding with its numbers.
-Does not belong here: what happens when one fails (synthvlm_assets).
+Belongs here: properties of projector_checkpoint and vlm_checkpoint, each as a Finding with its numbers. Does not belong
+here: what an answer is worth (evaluation/checks.py), what happens when one fails (synthvlm_assets).
 """
 
 import math
 from typing import Any
 
-from synthvlm_core.evaluation import questions, scores
+from PIL import Image
+
 from synthvlm_core.findings import Finding
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
-from synthvlm_core.training import checkpoints, trainer, vlm
-from synthvlm_core.training.checkpoints import Stage
+from synthvlm_core.models import vlm
+from synthvlm_core.training.asking import ask
+from synthvlm_core.training.checkpoints import Checkpoint
+from synthvlm_core.training.tuned import VlmCheckpoint
 
-ASKED: scores.Counts = {"test": 8}
-"""Questions that a loaded checkpoint is asked to see that it answers at all."""
+COLOURS = ("red", "green", "blue", "white")
+QUESTIONS = ("What is this?", "Describe the picture.")
+LONGEST_ANSWER = 16
+"""Tokens of an answer that is only to be seen to be there."""
 
 
-def files_match_manifest(store: Store, variant: str, checkpoint_key: str) -> Finding:
+def files_match_manifest(stage: Checkpoint) -> Finding:
     """Every file that the manifest names has the bytes it names."""
-    files = checkpoints.complete(store, variant, checkpoint_key)["files"]
-    wrong = checkpoints.damage(store, variant, checkpoint_key)
+    files, wrong = stage.product.files, stage.product.damage()
     return Finding(
         not wrong, "; ".join(wrong) or f"{len(files)} files as written", {"files": len(files), "damaged": len(wrong)}
     )
 
 
-def loss_fell(store: Store, variant: str, checkpoint_key: str) -> Finding:
+def loss_fell(stage: Checkpoint) -> Finding:
     """All losses are numbers, and the mean of the last tenth of the steps is below that of the first."""
-    losses = checkpoints.complete(store, variant, checkpoint_key)["losses"]
+    losses = stage.manifest["losses"]
     some = max(1, len(losses) // 10)
     first, last = sum(losses[:some]) / some, sum(losses[-some:]) / some
     finite = all(math.isfinite(loss) for loss in losses)
@@ -40,52 +42,28 @@ def loss_fell(store: Store, variant: str, checkpoint_key: str) -> Finding:
     )
 
 
-def checkpoint_loads_and_answers(
-    store: Store, recipe: Recipe, variant: str, checkpoint_key: str, stage: Stage
-) -> Finding:
-    """The stored files make a model: a projector fits into its model, a whole VLM loads alone and answers."""
-    checkpoints.complete(store, variant, checkpoint_key)
+def checkpoint_loads_and_answers(stage: Checkpoint) -> Finding:
+    """The stored files make a model: a projector fits into its model, a whole VLM says something about a picture."""
+    _ = stage.product  # that there is no checkpoint yet is no finding
     try:
-        with checkpoints.local_folder(store, variant, checkpoint_key) as folder:
-            if stage == "align":
-                made = vlm.build(recipe, checkpoints.variant_of(recipe, variant), recipe.training.align.image_aspect)
-                trainer.read_projector(made, folder)
-            else:
-                made = vlm.load(folder)
-    except Exception as error:  # noqa: BLE001  # whatever a broken folder raises is the finding
+        made = stage.load()
+    except Exception as error:  # noqa: BLE001  # whatever a broken file raises is the finding
         return Finding(False, f"does not load: {type(error).__name__}: {error}"[:500])
     numbers: dict[str, Any] = {"parameters": vlm.parameter_counts(made.model)["total"]}
     broken = [name for name, value in made.model.named_parameters() if not bool(value.isfinite().all())]
     if broken:
         return Finding(False, f"{len(broken)} weights are no numbers, the first {broken[0]}", numbers)
-    if stage == "align":
+    if not isinstance(stage, VlmCheckpoint):
         return Finding(True, "the projector fits its model", numbers)
-    answers = questions.ask(
+    size = made.model.config.vision_config.image_size
+    asked = [(Image.new("RGB", (size, size), colour), question) for question in QUESTIONS for colour in COLOURS]
+    answers = ask(
         made,
-        questions.questions(questions.MINIATURE, ASKED),
-        batch_size=recipe.evaluation.batch_size,
-        max_new_tokens=min(recipe.evaluation.max_new_tokens, 16),
+        [picture for picture, _ in asked],
+        [question for _, question in asked],
+        batch_size=stage.recipe.evaluation.batch_size,
+        max_new_tokens=min(stage.recipe.evaluation.max_new_tokens, LONGEST_ANSWER),
     )
     said = sum(bool(answer) for answer in answers)
     shown = ", ".join(repr(answer[:40]) for answer in answers[:4])
     return Finding(said > 0, f"{said} of {len(answers)} questions answered: {shown}", {**numbers, "answered": said})
-
-
-def evaluation_beats_chance(result: dict[str, Any]) -> Finding:
-    """Of every benchmark, the lower bound of the overall accuracy lies above chance and above blind guessing.
-
-    Blind guessing knows how often each answer occurs (`majority`), which is the harder of the two.
-    """
-    lines: list[str] = []
-    numbers: dict[str, float] = {}
-    passed = True
-    for name, found in result["benchmarks"].items():
-        overall = found[scores.OVERALL]
-        bound = max(overall["chance"], overall["majority"])
-        passed &= overall["low"] > bound
-        lines.append(
-            f"{name}: {overall['accuracy']:.3f} [{overall['low']:.3f}, {overall['high']:.3f}] of {overall['n']}, "
-            f"chance {overall['chance']:.3f}, blind {overall['majority']:.3f}"
-        )
-        numbers |= {f"{name}_{part}": overall[part] for part in ("accuracy", "low", "chance", "majority")}
-    return Finding(passed and bool(lines), "; ".join(lines) or "nothing was asked", numbers)

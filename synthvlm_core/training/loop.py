@@ -1,7 +1,7 @@
 """The training loop: transformers' Trainer with a fixed order of rows, resumable to the same weights.
 
 Belongs here: how a `TrainingStage` becomes Trainer settings, what a step checkpoint holds, determinism. Does not
-belong here: which rows and which parts are trained (trainer.py), finished checkpoints (checkpoints.py).
+belong here: which rows and which parts are trained (aligned.py, tuned.py), finished checkpoints (checkpoints.py).
 
 Loads torch when imported: import it where training begins.
 
@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,20 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from synthvlm_core.recipe import TrainingStage
-from synthvlm_core.training.data import Collator, Ordered
-from synthvlm_core.training.vlm import Part, Vlm, train_only
+from synthvlm_core.errors import Mendable, RecipeError
+from synthvlm_core.models.vlm import Part, Vlm, train_only
+from synthvlm_core.progress import Progress
+from synthvlm_core.recipe.sections import TrainingStage
+from synthvlm_core.training.data.collator import Collator
+from synthvlm_core.training.data.order import Ordered
 
 TRAINED = "trained.safetensors"
 MARKER = "complete"
-Progress = Callable[[str, int, int], None]
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
-class TrainingDiverged(ValueError):
+class TrainingDiverged(Mendable):
     """The loss is no number any more; the message names the step and what to change."""
 
 
@@ -62,12 +64,12 @@ def train(
     stage: TrainingStage,
     *,
     name: str,
-    parts: set[Part],
+    parts: Set[Part],
     work: Path,
     seed: int,
     threads: int,
     save_steps: int,
-    on_progress: Progress,
+    progress: Progress,
 ) -> Trained:
     """Train some parts of a model in place on all rows in their order.
 
@@ -78,6 +80,7 @@ def train(
 
     Raises:
         TrainingDiverged: if the loss becomes infinite or NaN.
+        RecipeError: if the global batch cannot be cut into micro-batches for this many processes.
     """
     precision, note = precision_here(stage)
     frozen = torch.float32 if precision == "float32" else getattr(torch, precision)
@@ -90,9 +93,9 @@ def train(
             args=arguments,
             data_collator=Collator(vlm.processor),
             train_dataset=rows,
-            callbacks=[_Watch(name, steps, on_progress), _Mark()],
+            callbacks=[_Watch(name, steps, progress), _Mark()],
         )
-        trainer.remove_callback(PrinterCallback)  # it prints every step; `on_progress` tells whoever asks
+        trainer.remove_callback(PrinterCallback)  # it prints every step; `progress` tells whoever asks
         trainer.trained_names = names
         last = last_complete(work)
         started = time.perf_counter()
@@ -137,7 +140,7 @@ def _arguments(
 ) -> TrainingArguments:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if stage.global_batch % (stage.micro_batch * world):
-        raise ValueError(
+        raise RecipeError(
             f"global_batch {stage.global_batch} is no multiple of micro_batch {stage.micro_batch} times "
             f"{world} processes; change one of them"
         )
@@ -193,7 +196,7 @@ class _Trainer(Trainer):
         stored = load_file(Path(resume_from_checkpoint, TRAINED))
         values = dict(self.model.named_parameters())  # type: ignore[union-attr]
         if set(stored) != set(self.trained_names):
-            raise ValueError(f"{resume_from_checkpoint}: holds other parameters than are trained; delete the folder")
+            raise Mendable(f"{resume_from_checkpoint}: holds other parameters than are trained; delete the folder")
         with torch.no_grad():
             for name, value in stored.items():
                 values[name].copy_(value)
@@ -202,8 +205,8 @@ class _Trainer(Trainer):
 class _Watch(TrainerCallback):
     """Reports every step, stops at the first loss that is no number."""
 
-    def __init__(self, name: str, steps: int, on_progress: Progress) -> None:
-        self._name, self._steps, self._on_progress = name, steps, on_progress
+    def __init__(self, name: str, steps: int, progress: Progress) -> None:
+        self._name, self._steps, self._progress = name, steps, progress
 
     def on_log(
         self,
@@ -220,7 +223,7 @@ class _Watch(TrainerCallback):
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._on_progress(self._name, state.global_step, self._steps)
+        self._progress(self._name, state.global_step, self._steps)
 
 
 class _Mark(TrainerCallback):

@@ -1,92 +1,86 @@
 import json
 import math
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
 from safetensors.torch import load, save
+from tiny_vlm import VARIANT
 
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
-from synthvlm_core.training import checkpoints, checks, trainer
+from synthvlm_core.errors import NotMaterialized
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
+from synthvlm_core.store.products import Product
+from synthvlm_core.training import checks
+from synthvlm_core.training.aligned import PROJECTOR, ProjectorCheckpoint
+from synthvlm_core.training.checkpoints import Checkpoint
+from synthvlm_core.training.tuned import VlmCheckpoint
 
-RELEASE = "0123456789abcdef0123456789abcdef"
-VARIANT = "synthvlm-mini"
-
-
-@pytest.fixture
-def both(store: Store, tiny_recipe: Recipe, pairs: str) -> dict[str, dict[str, Any]]:
-    """Manifests of the two checkpoints in the store."""
-    return {
-        "align": trainer.align(store, tiny_recipe, VARIANT, pairs=pairs, release_content_hash=RELEASE),
-        "finetune": trainer.finetune(store, tiny_recipe, VARIANT, release_content_hash=RELEASE),
-    }
+WEIGHTS = {ProjectorCheckpoint: PROJECTOR, VlmCheckpoint: "model.safetensors"}
 
 
-def test_sound_checkpoints_pass_and_tampered_ones_do_not(
-    store: Store, tiny_recipe: Recipe, both: dict[str, dict[str, Any]]
-) -> None:
-    for stage, weights in (("align", trainer.PROJECTOR), ("finetune", "model.safetensors")):
-        key = both[stage]["key"]
-        path = f"{checkpoints.path(store, VARIANT, key)}/{weights}"
-
-        def loads(stage: str = stage, key: str = key) -> Any:
-            return checks.checkpoint_loads_and_answers(store, tiny_recipe, VARIANT, key, stage)  # type: ignore[arg-type]
-
-        assert checks.files_match_manifest(store, VARIANT, key).passed
-        assert loads().passed, loads().summary
-        whole = store.get(path)
-        state = load(whole)
-        name = next(name for name in state if "linear_1.weight" in name)
-
-        store.replace(path, save({**state, name: torch.full_like(state[name], float("nan"))}, {"format": "pt"}))
-        finding = checks.files_match_manifest(store, VARIANT, key)
-        assert not finding.passed
-        assert f"{weights} has other bytes" in finding.summary
-        assert "no numbers" in loads().summary
-
-        store.replace(path, whole[: len(whole) // 2])
-        assert not loads().passed
-        assert "does not load" in loads().summary
-
-        store.fs.rm(path)
-        assert f"{weights} is missing" in checks.files_match_manifest(store, VARIANT, key).summary
-        assert not loads().passed
-    with pytest.raises(LookupError, match="materialize"):
-        checks.files_match_manifest(store, VARIANT, "nowhere")
+@pytest.fixture(params=WEIGHTS)
+def stage_of(request: pytest.FixtureRequest, released: Store, tiny_recipe: Recipe) -> Callable[[], Checkpoint]:
+    """Makes both checkpoints; each call gives a new stage object, as another process has one."""
+    for made in (ProjectorCheckpoint, VlmCheckpoint):
+        made(released, tiny_recipe, VARIANT).make()
+    return lambda: request.param(released, tiny_recipe, VARIANT)
 
 
-def test_a_model_that_says_nothing_does_not_pass(
-    store: Store, tiny_recipe: Recipe, both: dict[str, dict[str, Any]]
-) -> None:
-    key = both["finetune"]["key"]
-    path = f"{checkpoints.path(store, VARIANT, key)}/model.safetensors"
-    state = load(store.get(path))
+def sealed_again(stage: Checkpoint, change: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
+    """Weights as a training that went wrong would have left them, sealed by a manifest that agrees."""
+    name = WEIGHTS[type(stage)]
+    state = {key: change(key, value) for key, value in load(stage.product.get(name)).items()}
+    product = Product(stage.store, stage.path, files=dict(stage.product.files))
+    product.put(name, save(state, {"format": "pt"}))
+    product.seal({key: value for key, value in stage.manifest.items() if key != "files"})
+
+
+def test_sound_checkpoints_pass_and_tampered_ones_do_not(stage_of: Callable[[], Checkpoint]) -> None:
+    stage = stage_of()
+    name = WEIGHTS[type(stage)]
+    assert checks.files_match_manifest(stage).passed
+    assert checks.checkpoint_loads_and_answers(stage).passed, checks.checkpoint_loads_and_answers(stage).summary
+
+    path = f"{stage.path}/{name}"
+    whole = stage.store.get(path)
+    stage.store.replace(path, whole[: len(whole) // 2])
+    assert f"{name} has other bytes" in checks.files_match_manifest(stage_of()).summary
+    assert "does not load: DamagedProduct" in checks.checkpoint_loads_and_answers(stage_of()).summary
+    stage.store.fs.rm(path)
+    assert f"{name} is missing" in checks.files_match_manifest(stage_of()).summary
+    assert not checks.files_match_manifest(stage_of()).passed
+    assert not checks.checkpoint_loads_and_answers(stage_of()).passed
+    stage.store.fs.rm(stage.manifest_path)
+    for check in (checks.files_match_manifest, checks.loss_fell, checks.checkpoint_loads_and_answers):
+        with pytest.raises(NotMaterialized, match="materialize"):
+            check(stage_of())
+
+
+def test_weights_that_are_no_numbers_do_not_pass(stage_of: Callable[[], Checkpoint]) -> None:
+    sealed_again(
+        stage_of(), lambda name, value: torch.full_like(value, math.nan) if "linear_1.weight" in name else value
+    )
+    assert checks.files_match_manifest(stage_of()).passed
+    finding = checks.checkpoint_loads_and_answers(stage_of())
+    assert not finding.passed
+    assert "1 weights are no numbers, the first model.multi_modal_projector.linear_1.weight" in finding.summary
+
+
+def test_a_model_that_says_nothing_does_not_pass(stage_of: Callable[[], Checkpoint]) -> None:
+    if not isinstance(stage_of(), VlmCheckpoint):
+        pytest.skip("a projector says nothing")
     # all logits equal: the first token, which is the padding, and nothing else
-    head = next(name for name in state if "lm_head" in name)
-    state[head] = torch.zeros_like(state[head])
-    store.replace(path, save(state, {"format": "pt"}))
-    finding = checks.checkpoint_loads_and_answers(store, tiny_recipe, VARIANT, key, "finetune")
+    sealed_again(stage_of(), lambda name, value: torch.zeros_like(value) if "lm_head" in name else value)
+    finding = checks.checkpoint_loads_and_answers(stage_of())
     assert not finding.passed
     assert "0 of 8 questions answered" in finding.summary
 
 
-def test_the_loss_must_fall(store: Store, tiny_recipe: Recipe, both: dict[str, dict[str, Any]]) -> None:
-    key = both["finetune"]["key"]
-    assert checks.loss_fell(store, VARIANT, key).passed
-    path = f"{checkpoints.path(store, VARIANT, key)}/manifest.json"
+def test_the_loss_must_fall(stage_of: Callable[[], Checkpoint]) -> None:
+    stage = stage_of()
+    assert checks.loss_fell(stage).passed
     for losses in ([1.0, 2.0], [2.0, 2.0], [2.0, math.inf, 1.0]):
-        store.replace(path, json.dumps({**both["finetune"], "losses": losses}).encode())
-        assert not checks.loss_fell(store, VARIANT, key).passed
-
-
-def test_an_evaluation_must_beat_chance_and_the_blind() -> None:
-    def result(**overall: float) -> dict[str, Any]:
-        return {"benchmarks": {"miniature": {"overall": {"n": 100, "high": 1.0, **overall}}}}
-
-    assert checks.evaluation_beats_chance(result(accuracy=0.8, low=0.7, chance=0.3, majority=0.4)).passed
-    chance = checks.evaluation_beats_chance(result(accuracy=0.35, low=0.25, chance=0.3, majority=0.2))
-    assert not chance.passed
-    assert "0.350 [0.250, 1.000] of 100, chance 0.300, blind 0.200" in chance.summary
-    assert not checks.evaluation_beats_chance(result(accuracy=0.5, low=0.39, chance=0.3, majority=0.4)).passed
-    assert not checks.evaluation_beats_chance({"benchmarks": {}}).passed
+        changed = json.dumps({**stage.manifest, "losses": losses}).encode()
+        stage.store.replace(stage.manifest_path, changed)
+        assert not checks.loss_fell(stage_of()).passed

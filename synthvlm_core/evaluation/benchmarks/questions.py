@@ -1,0 +1,217 @@
+"""Benchmark questions: own questions about own pictures, from files.
+
+    - {benchmark: questions, file: benchmark/questions.jsonl}
+
+`file` holds JSON lines in UTF-8, one question a line:
+
+    {"id": "test-00000", "picture": "test-00000.png", "kind": "shape", "question": "what shape is the red one?",
+     "choices": ["circle", "square"], "truth": ["circle", "disc"], "split": "test"}
+
+    id          text, once in the file
+    picture     path of a picture below `pictures.zip` beside the file, or without that below a folder `pictures/`
+                beside it; null for a question on words alone
+    kind        what is asked for; accuracies are told by kind
+    question    text, as the model is asked
+    choices     what could be answered; may be left out, then nothing is said about chance
+    truth       accepted answers, the usual one first; may be left out, then the answer is kept and not graded
+    split       a group of questions, told apart in results; "all" where it is left out
+
+Further keys are refused. Questions of one picture belong together and should follow each other. An answer is right if
+it is one of the accepted ones, letter case, articles, punctuation and blanks aside.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from PIL import Image
+
+from synthvlm_core import hashing
+from synthvlm_core.errors import Mendable
+from synthvlm_core.evaluation.grading import is_right
+from synthvlm_core.parts.benchmark import Answered, Ask, Benchmark
+from synthvlm_core.parts.locations import locate
+from synthvlm_core.parts.part import Context
+from synthvlm_core.parts.section import Absent, Location, Positive
+from synthvlm_core.progress import Progress
+from synthvlm_core.training.data.pictures import Pictures, local_file, stays_inside
+from synthvlm_core.training.data.rows import DataError
+
+_KEYS = ("id", "picture", "kind", "question", "choices", "truth", "split")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One line of the file."""
+
+    place: str
+    """File and line, for messages."""
+    id: str
+    picture: str | None
+    kind: str
+    split: str
+    text: str
+    choices: tuple[str, ...]
+    truth: tuple[str, ...]
+
+
+class Questions(Benchmark):
+    """Questions from a file."""
+
+    version: ClassVar[int] = 1
+
+    benchmark: Literal["questions"]
+    file: Annotated[str, Location("file")]
+    limit: Annotated[Positive | None, Absent(None)] = None
+    """Only the first so many of each split are asked."""
+
+    def problem(self, context: Context) -> str | None:
+        try:
+            pictures, asked = self._pictures(context), self.questions(context)
+        except Mendable as error:
+            return str(error).removeprefix(f"{self.title}.")
+        for question in asked:
+            if question.picture is not None and question.picture not in pictures:
+                return f"{question.place}: no picture {question.picture[:200]!r} in {pictures.place}; add it"
+        return None
+
+    def content(self, context: Context) -> str:
+        """Hash of what is asked: questions, answers, bytes of pictures, in whatever form they lie beside the file."""
+        pictures = self._pictures(context)
+        seen: dict[str, str] = {}
+        rows = []
+        for asked in self.questions(context):
+            if asked.picture is not None and asked.picture not in seen:
+                seen[asked.picture] = hashlib.sha256(pictures.read(asked.picture, asked.place)).hexdigest()
+            rows.append([asked.id, asked.picture, asked.kind, asked.split, asked.text, asked.choices, asked.truth])
+        return hashing.of_json([rows, seen])
+
+    def answers(self, checkpoint: Path, ask: Ask, context: Context, progress: Progress) -> list[Answered]:
+        asked = self.questions(context)
+        said = ask(_Decoded(asked, self._pictures(context)), [question.text for question in asked], progress)
+        return [
+            Answered(
+                id=question.id,
+                picture=question.picture,
+                kind=question.kind,
+                split=question.split,
+                question=question.text,
+                answer=answer,
+                truth=question.truth,
+                choices=question.choices,
+                right=float(is_right(answer, question.truth)) if question.truth else None,
+            )
+            for question, answer in zip(asked, said, strict=True)
+        ]
+
+    def picture(self, name: str, context: Context) -> bytes:
+        return self._pictures(context).read(name, self.file)
+
+    def questions(self, context: Context) -> list[Question]:
+        """The questions in the order of the file, the first `limit` of each split.
+
+        Raises:
+            DataError: naming file, line, what is wrong and what to do.
+            Mendable: if there is no such file.
+        """
+        file = self._local(context)
+        found = list(_read(file))
+        if not found:
+            raise DataError(f"{file}: no question; give one a line, or take the benchmark out of the recipe")
+        if self.limit is None:
+            return found
+        taken: Counter[str] = Counter()
+        kept = []
+        for question in found:
+            taken[question.split] += 1
+            if taken[question.split] <= self.limit:
+                kept.append(question)
+        return kept
+
+    def _local(self, context: Context) -> Path:
+        return local_file(locate(self.file, context.folder), f"{self.title}.file", "JSON lines of questions")
+
+    def _pictures(self, context: Context) -> Pictures:
+        beside = self._local(context).parent
+        return Pictures(beside / "pictures.zip", beside / "pictures")
+
+
+class _Decoded(Sequence[Image.Image | None]):
+    """The pictures of questions, decoded when they are looked at; of several questions in a row only once."""
+
+    def __init__(self, questions: Sequence[Question], pictures: Pictures) -> None:
+        self._questions, self._pictures = questions, pictures
+        self._last: tuple[str, Image.Image] | None = None
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def __getitem__(self, number: Any) -> Any:
+        question = self._questions[number]
+        if question.picture is None:
+            return None
+        if self._last is None or self._last[0] != question.picture:
+            self._last = question.picture, self._pictures.open(question.picture, question.place)
+        return self._last[1]
+
+
+def _read(file: Path) -> Iterator[Question]:
+    """The questions of a file. Raises DataError at the first that is not as described above."""
+    seen: dict[str, str] = {}
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            place = f"{file}:{number}"
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{place}: not JSON ({error}); give one object a line, in UTF-8") from error
+            question = _checked(row, place)
+            if question.id in seen:
+                raise DataError(f"{place}: id {question.id[:80]!r} stands at {seen[question.id]} already; rename one")
+            seen[question.id] = place
+            yield question
+
+
+def _checked(row: Any, place: str) -> Question:
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: a question is an object with the keys {', '.join(_KEYS)}")
+    if unknown := sorted(set(row) - set(_KEYS)):
+        raise DataError(f"{place}: unknown key {unknown[0][:80]!r}; a question has {', '.join(_KEYS)}")
+    if "picture" not in row:
+        raise DataError(f"{place}: no key 'picture'; give a path, or null for a question on words alone")
+    picture = row["picture"]
+    if picture is not None and not stays_inside(picture):
+        raise DataError(f"{place}: picture {str(picture)[:200]!r} is no relative path; name a file below pictures/")
+    choices, truth = _texts(row, "choices", place), _texts(row, "truth", place)
+    if choices and truth and not any(is_right(choice, truth) for choice in choices):
+        raise DataError(f"{place}: none of the choices is true; add {truth[0][:80]!r} to 'choices' or correct 'truth'")
+    return Question(
+        place=place,
+        id=_text(row, "id", place),
+        picture=picture,
+        kind=_text(row, "kind", place),
+        split=_text({"split": "all", **row}, "split", place),
+        text=_text(row, "question", place),
+        choices=choices,
+        truth=truth,
+    )
+
+
+def _text(row: dict[str, Any], key: str, place: str) -> str:
+    found = row.get(key)
+    if not isinstance(found, str) or not found.strip():
+        raise DataError(f"{place}: {key!r} must be a text that is not empty")
+    return found
+
+
+def _texts(row: dict[str, Any], key: str, place: str) -> tuple[str, ...]:
+    found = row.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(text, str) and text.strip() for text in found):
+        raise DataError(f"{place}: {key!r} must be a list of texts that are not empty, or be left out")
+    return tuple(found)

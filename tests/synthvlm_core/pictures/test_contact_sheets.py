@@ -4,9 +4,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from synthvlm_core import contact_sheets
 from synthvlm_core.images import encoding
-from synthvlm_core.recipe import Encoding
+from synthvlm_core.parts.generator import Encoding
+from synthvlm_core.pictures import contact_sheets
 
 RED = encoding.encode(np.full((64, 64, 3), (220, 30, 30), np.uint8), Encoding(format="png"))
 NOISE = encoding.encode(

@@ -1,21 +1,15 @@
-"""How stages are called: light ones here, heavy ones in a worker process of their own, through Dagster Pipes.
+"""How stages are called: each in a worker process of its own, through Dagster Pipes.
 
 Belongs here: starting the worker and turning its report into a result. Does not belong here: what the worker does
 (worker.py, synthvlm_core).
 """
 
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import dagster as dg
 
-from synthvlm_assets.settings import Settings
-from synthvlm_core import recipe as recipes
-from synthvlm_core.errors import MENDABLE
-from synthvlm_core.recipe import Recipe
-
-T = TypeVar("T")
+from synthvlm_core.recipe import loading
+from synthvlm_core.stages import Stage
 
 CODE_VERSION_TAG = "dagster/code_version"
 """Set by hand: the recipe that a run carries may be older than the one loaded."""
@@ -26,10 +20,8 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 class Worker(dg.ConfigurableResource):
     """Runs a stage in a process that ends with it and gives all memory back."""
 
-    settings: dg.ResourceDependency[Settings]
-
-    def run(self, context: dg.AssetExecutionContext, recipe: Recipe, stage: str) -> dg.MaterializeResult:
-        """Run one stage for the context's partition. The result has the worker's counts and data version.
+    def run(self, context: dg.AssetExecutionContext, stage: Stage) -> dg.MaterializeResult:
+        """Make one partition of a stage. The result has the worker's counts and data version.
 
         Raises:
             dagster.Failure: with the worker's own words where a person can mend the cause; not retried.
@@ -37,22 +29,14 @@ class Worker(dg.ConfigurableResource):
         """
         invocation = dg.PipesSubprocessClient().run(
             context=context,
-            command=[sys.executable, "-m", "synthvlm_assets.worker", stage],
+            command=[sys.executable, "-m", "synthvlm_assets.worker", stage.name],
             extras={
-                "recipe": recipes.dumps(recipe),
-                "store": self.settings.open_store().url(),
+                "recipe": loading.dumps(stage.recipe),
+                "store": stage.store.url(),
                 # Pipes itself passes no key where a run names its one partition as a range, as some backfills do
-                "partition": context.partition_key if context.has_partition_key else "",
+                "partition": stage.partition,
             },
         )
         for message in invocation.get_custom_messages():
             raise dg.Failure(str(message["failure"]), allow_retries=False)
         return invocation.get_materialize_result()
-
-
-def mendable(stage: Callable[..., T], *arguments: Any) -> T:
-    """Call a stage; what a person can mend (a bad file, a missing input) becomes a Failure in its words, no retry."""
-    try:
-        return stage(*arguments)
-    except MENDABLE as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error

@@ -7,15 +7,15 @@ or ray, directly or not (a code location is loaded by the server and by every ru
 import dagster as dg
 
 from synthvlm_assets.compute import Worker
-from synthvlm_assets.defs import caption_checks, captions, images, release, source_files, training
+from synthvlm_assets.defs import captions, images, release, source_files, training
 from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, store_url
-from synthvlm_core import recipe as recipes
-from synthvlm_core.recipe import Recipe
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.recipe.sections import Recipe
 
 _JOBS = (
     ("curate_captions", ("captions",), "Read and filter the captions of one source; launch a backfill for all."),
     ("curate_and_draw", ("captions", "images"), "From files to scored pairs for one source; a backfill does all."),
-    ("release_set", ("release",), "Select over all sources and release the set."),
+    ("release_set", ("release",), "Select over all sources and release one set; its first partition is the paper's."),
     ("train", ("training",), "Align, tune and evaluate one variant on the released set."),
 )
 
@@ -31,12 +31,12 @@ def build(recipe: Recipe, store: str) -> dg.Definitions:
             *training.assets(recipe),
         ],
         asset_checks=[
-            *caption_checks.caption_checks(recipe),
+            *captions.checks(recipe),
             *images.checks(recipe),
             *release.checks(recipe),
             *training.checks(recipe),
         ],
-        # one Dagster job cannot hold partitioned and unpartitioned assets without building the set once per partition
+        # a job's assets share their partitions, so sources, sets and variants have jobs of their own
         jobs=[
             dg.define_asset_job(
                 name,
@@ -47,7 +47,7 @@ def build(recipe: Recipe, store: str) -> dg.Definitions:
             for name, groups, description in _JOBS
         ],
         sensors=[source_files.source_files_sensor(recipe), training.retraining_sensor(recipe)],
-        resources={"settings": settings, "worker": Worker(settings=settings)},
+        resources={"settings": settings, "worker": Worker()},
         # heavy stages have processes of their own, through Pipes
         executor=dg.in_process_executor,
     )

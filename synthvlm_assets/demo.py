@@ -19,15 +19,13 @@ import dagster as dg
 
 from synthvlm_assets import settings
 from synthvlm_assets.definitions import build
-from synthvlm_core.captions import filtering, raw
 from synthvlm_core.errors import Mendable
-from synthvlm_core.evaluation import scores
-from synthvlm_core.images import synthesis
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.release import stage as release
-from synthvlm_core.scoring import stage as scoring
-from synthvlm_core.store import Store
-from synthvlm_core.training import checkpoints
+from synthvlm_core.evaluation.accuracy import OVERALL
+from synthvlm_core.evaluation.evaluated import Evaluation
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.scoring.scored import ScoredPairs
+from synthvlm_core.store.objects import Store
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 RUN = "--run"
@@ -38,8 +36,7 @@ def main(variants: list[str]) -> int:
     recipe, store = settings.load_recipe(), Store(settings.store_url())
     variants = variants or [recipe.training.variants[0].name]
     try:
-        for variant in variants:
-            checkpoints.variant_of(recipe, variant)
+        sets = list(dict.fromkeys([recipe.selection.sets[0].name, *(recipe.variant(v).selection for v in variants)]))
     except Mendable as error:
         print(error, file=sys.stderr)
         return 2
@@ -47,10 +44,12 @@ def main(variants: list[str]) -> int:
     sources = [("curate_and_draw", source.name) for source in recipe.sources]
     if not _run_all(sources, at_once=os.cpu_count() or 1):
         return 1
-    if not _run_all([("release_set", ""), *(("train", variant) for variant in variants)], at_once=1):
+    released, trained = [("release_set", name) for name in sets], [("train", variant) for variant in variants]
+    if not _run_all([*released, *trained], at_once=1):
         return 1
     _funnel(store, recipe)
-    _set(store, recipe)
+    for name in sets:
+        _set(store, recipe, name)
     for variant in variants:
         _answers(store, recipe, variant)
     _differences(store, recipe, variants)
@@ -67,7 +66,7 @@ def run(job: str, partition: str) -> int:
     start = time.monotonic()
     with dg.DagsterInstance.get() as instance:
         result = definitions.resolve_job_def(job).execute_in_process(
-            partition_key=partition or None, instance=instance, run_config=QUIET, raise_on_error=False
+            partition_key=partition, instance=instance, run_config=QUIET, raise_on_error=False
         )
     told = [f"{job.replace('_', ' '):<16} {partition:<14} {'done' if result.success else 'FAILED':<6}"]
     told[0] += f" in {time.monotonic() - start:.0f} s"
@@ -97,49 +96,58 @@ def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> bool:
 
 
 def _funnel(store: Store, recipe: Recipe) -> None:
+    scores = {score.column: score.label for score in recipe.scores}
     print(
-        f"\n{'source':<10} {'rows':>7} {'unreadable':>11} {'duplicates':>11} {'rejected':>9} {'kept':>7}"
-        f" {'images':>7} {'CLIPScore':>10} {'SSIM':>6}"
+        f"\n{'source':<10} {'rows':>7} {'unreadable':>11} {'duplicates':>11} {'rejected':>9} {'kept':>7} {'images':>7} "
+        + " ".join(f"{label:>12}" for label in scores.values())
     )
     for source in recipe.sources:
-        read, decided = raw.manifest(store, recipe, source.name), filtering.manifest(store, recipe, source.name)
-        drawn, scored = synthesis.manifest(store, recipe, source.name), scoring.manifest(store, recipe, source.name)
-        means = {score: numbers["mean"] for score, numbers in scored["statistics"].items()}
+        scored = ScoredPairs(store, recipe, source.name)
+        drawn = scored.images
+        decided, read = drawn.captions.manifest, drawn.captions.raw.manifest
         print(
             f"{source.name:<10} {read['rows'] + read['quarantined']:>7,} {read['quarantined']:>11,}"
-            f" {decided['merged']:>11,} {decided['rejected']:>9,} {decided['kept']:>7,} {drawn['healthy']:>7,}"
-            f" {means['clip_score'] or 0:>10.3f} {means['ssim'] or 0:>6.3f}"
+            f" {decided['merged']:>11,} {decided['rejected']:>9,} {decided['kept']:>7,}"
+            f" {drawn.manifest['healthy']:>7,} "
+            + " ".join(f"{scored.statistics[score]['mean'] or 0:>12.3f}" for score in scores)
         )
 
 
-def _set(store: Store, recipe: Recipe) -> None:
-    manifest = release.manifest(store, recipe)
-    means = manifest["report"]["means"]
+def _set(store: Store, recipe: Recipe, name: str) -> None:
+    released = Synthvlm100k(store, recipe, name)
+    manifest = released.manifest
+    means = {score: mean for score, mean in manifest["report"]["means"].items() if mean is not None}
+    told = ", ".join(f"{score.replace('_', ' ')} {mean:.3f}" for score, mean in means.items())
     print(
-        f"\n{recipe.release.title}: the best {manifest['rows']:,} of {manifest['report']['pairs']:,} pairs, mean"
-        f" CLIPScore {means['clip_score']:.3f}, SSIM {means['ssim']:.3f}, weighted {means['weighted_score']:.3f}"
+        f"\n{recipe.release.title}, {name}: {manifest['rows']:,} of {manifest['report']['pairs']:,} pairs, mean {told}"
     )
-    print(f"  {store.fs.unstrip_protocol(release.location(store, manifest))}")
+    print(f"  {store.unstrip(released.location)}")
 
 
 def _answers(store: Store, recipe: Recipe, variant: str) -> None:
-    result = scores.current(store, recipe, variant)
+    result = Evaluation(store, recipe, variant).manifest
     for name, found in result["benchmarks"].items():
         print(f"\n{variant} on {name}, held-out questions:")
-        for kind, numbers in {**found["by_kind"], "overall": found["overall"]}.items():
+        for kind, numbers in {**found["by_kind"], OVERALL: found[OVERALL]}.items():
+            if numbers["accuracy"] is None:
+                print(f"  {kind:<12} {numbers['asked']:,} questions, none graded")
+                continue
             bar = "█" * round(numbers["accuracy"] * 30)
-            print(
-                f"  {kind:<12} {numbers['accuracy']:>6.1%}  ({numbers['low']:.1%} to {numbers['high']:.1%}),"
-                f" chance {numbers['chance']:>5.1%}  {bar}"
-            )
-    language = result["language"]
-    print(f"  perplexity of held-out captions: {language['before']:.2f} before, {language['after']:.2f} after training")
+            interval = f"({numbers['low']:.1%} to {numbers['high']:.1%})"
+            chance = "" if numbers["chance"] is None else f", chance {numbers['chance']:>5.1%}"
+            print(f"  {kind:<12} {numbers['accuracy']:>6.1%}  {interval}{chance}  {bar}")
+    for name, why in result["not_applied"].items():
+        print(f"\n{variant} on {name}: not run: {why}")
+    if (language := result["language"]) is not None:
+        print(
+            f"  perplexity of held-out texts: {language['before']:.2f} before, {language['after']:.2f} after training"
+        )
 
 
 def _differences(store: Store, recipe: Recipe, variants: list[str]) -> None:
-    for other, benchmarks in scores.comparisons(store, recipe, variants[0]).items():
+    for other, benchmarks in Evaluation(store, recipe, variants[0]).comparisons().items():
         for name, kinds in benchmarks.items():
-            found = kinds[scores.OVERALL]
+            found = kinds[OVERALL]
             print(
                 f"\n{variants[0]} less {other} on {name}: {found['difference']:+.1%}"
                 f" ({found['low']:+.1%} to {found['high']:+.1%})"

@@ -11,24 +11,27 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from synthvlm_core import contact_sheets, previews, records, selection
-from synthvlm_core.captions import filtering
-from synthvlm_core.evaluation import scores as evaluations
-from synthvlm_core.images import synthesis
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.release import stage as release
-from synthvlm_core.scoring import examples, summary
-from synthvlm_core.scoring import stage as scoring
-from synthvlm_core.store import Store
-from synthvlm_core.training import checkpoints
-from synthvlm_core.training.checkpoints import Stage
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.evaluation.accuracy import OVERALL
+from synthvlm_core.evaluation.evaluated import Evaluation
+from synthvlm_core.images.synthetic import SyntheticImages
+from synthvlm_core.parts.score import WEIGHTED
+from synthvlm_core.pictures import contact_sheets, histograms
+from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.scoring import examples
+from synthvlm_core.scoring.scored import ScoredPairs
+from synthvlm_core.selection.thresholds import verify_source
+from synthvlm_core.store.records import Table
+from synthvlm_core.training.aligned import ProjectorCheckpoint
+from synthvlm_core.training.tuned import VlmCheckpoint
 
 Metadata = dict[str, Any]
 SHEET = 18
 """Pictures on a contact sheet."""
 
 
-def column_schema(table: records.Table) -> dg.TableSchema:
+def column_schema(table: Table) -> dg.TableSchema:
     """The UI's column schema of a stored table."""
     return dg.TableSchema(
         columns=[
@@ -43,10 +46,10 @@ def column_schema(table: records.Table) -> dg.TableSchema:
     )
 
 
-def raw_captions(store: Store, recipe: Recipe, manifest: Mapping[str, Any]) -> Metadata:
+def raw_captions(stage: RawCaptions) -> Metadata:
     """Rows, quarantine by reason, input files."""
+    manifest = stage.manifest
     return {
-        "recipe": recipe.name,
         "dagster/partition_row_count": manifest["rows"],
         "quarantined": manifest["quarantined"],
         "quarantined by reason": counts_table("reason", manifest["reasons"]),
@@ -56,74 +59,69 @@ def raw_captions(store: Store, recipe: Recipe, manifest: Mapping[str, Any]) -> M
                 for file in manifest["files"]
             ]
         ),
-        "dagster/uri": store.url("raw_captions", f"source={manifest['source']}"),
+        "dagster/uri": stage.store.url(stage.name, f"source={stage.partition}"),
     }
 
 
-def filtered_captions(store: Store, recipe: Recipe, manifest: Mapping[str, Any]) -> Metadata:
+def filtered_captions(stage: FilteredCaptions) -> Metadata:
     """Beside the worker's counts: rules, histograms with thresholds, and the captions nearest to each threshold."""
-    title = f"{manifest['source']}: {manifest['kept']:,} of {manifest['captions']:,} captions kept"
-    picture = previews.histograms(manifest["histograms"], manifest["rules"], title)
-    examples = filtering.examples(store, recipe, manifest["source"])
-    location = filtering.location(store, recipe, manifest["source"])
+    manifest = stage.manifest
+    title = f"{stage.partition}: {manifest['kept']:,} of {manifest['captions']:,} captions kept"
+    picture = histograms.histograms(manifest["histograms"], manifest["rules"], title)
     return {
-        "recipe": recipe.name,
         "dagster/partition_row_count": manifest["kept"],
-        "rejected share": round(manifest["rejected"] / max(manifest["captions"], 1), 4),
+        "rejected share": _four(manifest["rejected"] / max(manifest["captions"], 1)),
         "rejected by rule": counts_table("rule", manifest["rejected_by_rule"]),
         "rules not applied": counts_table("rule", manifest["not_applied"], "why"),
         "histograms": image(picture),
-        "nearest to the thresholds": dg.MetadataValue.md(_examples_table(examples)),
-        "dagster/uri": str(store.fs.unstrip_protocol(location)),
+        "nearest to the thresholds": dg.MetadataValue.md(_examples_table(stage.examples())),
+        "dagster/uri": stage.store.unstrip(stage.path),
     }
 
 
-def synthetic_images(store: Store, recipe: Recipe, source: str) -> Metadata:
+def synthetic_images(stage: SyntheticImages) -> Metadata:
     """What was drawn, and some of it to look at."""
-    manifest = synthesis.manifest(store, recipe, source)
+    manifest = stage.manifest
     pictures: list[tuple[bytes, str, str]] = []
-    for part in synthesis.counting_images(store, recipe, source):
+    for part in stage.counting_images():
         for row in part.slice(0, SHEET - len(pictures)).to_pylist():
             pictures.append((row["image"]["bytes"], row["text"], f"seed {row['seed']}"))
         if len(pictures) >= SHEET:
             break
     return {
-        "recipe": recipe.name,
         "dagster/partition_row_count": manifest["healthy"],
-        "unhealthy share": round(manifest["unhealthy"] / max(manifest["attempts"], 1), 4),
+        "unhealthy share": _four(manifest["unhealthy"] / max(manifest["attempts"], 1)),
         "some images": jpeg(contact_sheets.contact_sheet(pictures)),
-        "dagster/uri": str(store.fs.unstrip_protocol(synthesis.location(store, recipe, source).path)),
+        "dagster/uri": stage.store.unstrip(stage.folder.path),
     }
 
 
-def scored_pairs(store: Store, recipe: Recipe, source: str) -> Metadata:
+def scored_pairs(stage: ScoredPairs) -> Metadata:
     """Means against thresholds, histograms, and the best, borderline and worst pairs."""
-    manifest = scoring.manifest(store, recipe, source)
-    rows, weight = scoring.dataset(store, recipe, source), recipe.selection.weight
-    statistics = {**manifest["statistics"], **summary.of(rows, weight, ("weighted_score",))}
-    floor, thresholds = recipe.selection.floor, recipe.selection.source_thresholds
+    statistics, selection = stage.statistics, stage.recipe.selection
     bounds = {
-        score: [bound for bound in (getattr(floor, score), getattr(thresholds, f"mean_{score}")) if bound is not None]
+        score: [found[score] for found in (selection.floor, selection.source_thresholds.mean) if score in found]
         for score in statistics
     }
-    title = f"{source}: {manifest['pairs']:,} pairs, floor and thresholds dashed"
+    title = f"{stage.partition}: {stage.manifest['pairs']:,} pairs, floor and thresholds dashed"
     pairs = [
-        (row["data"], row["text"], f"{row['place']} {row['clip_score']:.3f}, {row['ssim']:.3f}")
-        for row in examples.examples(store, recipe, source)
+        (row["data"], row["text"], f"{row['place']} {', '.join(f'{value:.3f}' for value in row['scores'].values())}")
+        for row in examples.examples(stage)
     ]
+    labels = ", ".join(score.label for score in stage.recipe.scores)
     return {
-        "recipe": recipe.name,
-        "dagster/partition_row_count": manifest["pairs"],
-        **{f"mean {score.replace('_', ' ')}": numbers["mean"] for score, numbers in statistics.items()},
-        "verdict": selection.verify_source(store, recipe, source).summary,
-        "histograms": image(previews.score_histograms(statistics, bounds, title)),
-        "best, borderline and worst pairs (CLIPScore, SSIM)": jpeg(contact_sheets.contact_sheet(pairs)),
-        "dagster/uri": str(store.fs.unstrip_protocol(scoring.location(store, recipe, source))),
+        "dagster/partition_row_count": stage.manifest["pairs"],
+        **_known({f"mean {score.replace('_', ' ')}": numbers["mean"] for score, numbers in statistics.items()}),
+        "verdict": verify_source(stage).summary,
+        "histograms": image(histograms.score_histograms(statistics, bounds, title)),
+        f"best, borderline and worst pairs ({labels})": jpeg(contact_sheets.contact_sheet(pairs)),
+        "dagster/uri": stage.store.unstrip(stage.path),
     }
 
 
-def released_set(store: Store, recipe: Recipe, manifest: Mapping[str, Any]) -> Metadata:
+def released_set(stage: Synthvlm100k) -> Metadata:
     """Counts per source, means, the lowest score taken and the highest left out."""
+    manifest = stage.manifest
     report = manifest["report"]
     by_source = [
         dg.TableRecord(
@@ -137,94 +135,105 @@ def released_set(store: Store, recipe: Recipe, manifest: Mapping[str, Any]) -> M
         )
         for name, found in report["sources"].items()
     ]
-    best: list[tuple[bytes, str, str]] = []
-    for part in release.rows(store, dict(manifest), ["rank", "image", "text", "weighted_score"]):
-        for row in part.slice(0, SHEET - len(best)).to_pylist():
-            best.append((row["image"]["bytes"], row["text"], f"{row['rank']}.  {row['weighted_score']:.3f}"))
-        if len(best) >= SHEET:
+    first: list[tuple[bytes, str, str]] = []
+    for part in stage.rows(["rank", "image", "text", WEIGHTED]):
+        for row in part.slice(0, SHEET - len(first)).to_pylist():
+            first.append((row["image"]["bytes"], row["text"], f"{row['rank']}.  {row[WEIGHTED]:.3f}"))
+        if len(first) >= SHEET:
             break
     return {
-        "recipe": recipe.name,
-        "dagster/row_count": manifest["rows"],
-        **{f"mean {score.replace('_', ' ')}": mean for score, mean in report["means"].items() if mean is not None},
-        "lowest weighted score taken": report["threshold_score"] or 0.0,
+        "dagster/partition_row_count": manifest["rows"],
+        **_known({f"mean {score.replace('_', ' ')}": mean for score, mean in report["means"].items()}),
+        **_known({"lowest weighted score taken": report["threshold_score"]}),
         "by source": dg.MetadataValue.table(by_source),
-        "the first pairs": jpeg(contact_sheets.contact_sheet(best)),
-        "dagster/uri": str(store.fs.unstrip_protocol(release.location(store, dict(manifest)))),
+        "the first pairs": jpeg(contact_sheets.contact_sheet(first)),
+        "formats": ", ".join(manifest["formats"]),
+        "dagster/uri": stage.store.unstrip(stage.location),
     }
 
 
-def checkpoint(store: Store, recipe: Recipe, variant: str, stage: Stage) -> Metadata:
+def checkpoint(stage: ProjectorCheckpoint | VlmCheckpoint) -> Metadata:
     """Steps, losses, the loss curve."""
-    key = checkpoints.current_key(store, recipe, variant, stage)
-    manifest = checkpoints.complete(store, variant, key)
+    manifest = stage.manifest
     losses = manifest["losses"]
+    title = f"{stage.partition}: {stage.name.replace('_', ' ')}, {manifest['precision']} on {manifest['device']}"
     return {
-        "recipe": recipe.name,
         "steps": manifest["steps"],
         "rows": manifest["rows"],
         "seconds": round(manifest["seconds"], 1),
-        "first loss": losses[0],
-        "last loss": losses[-1],
+        "first loss": _four(losses[0]),
+        "last loss": _four(losses[-1]),
         "trained parameters": manifest["trained_parameters"],
-        "loss curve": image(previews.loss_curve(losses, f"{manifest['precision']}, {manifest['device']}")),
-        "dagster/uri": str(store.fs.unstrip_protocol(checkpoints.path(store, variant, key))),
+        "loss curve": image(histograms.loss_curve(losses, title)),
+        "dagster/uri": stage.store.unstrip(stage.product.path),
     }
 
 
-def evaluation(store: Store, recipe: Recipe, variant: str) -> Metadata:
+def evaluation(stage: Evaluation) -> Metadata:
     """Accuracy by kind against chance with intervals, the difference to other variants, language before and after,
     answered pictures."""
-    result = evaluations.current(store, recipe, variant)
+    result = stage.manifest
     rows, numbers = [], {}
     for name, scores in result["benchmarks"].items():
-        for kind, found in {"overall": scores["overall"], **scores["by_kind"]}.items():
+        for kind, found in {OVERALL: scores[OVERALL], **scores["by_kind"]}.items():
             rows.append(
                 dg.TableRecord(
                     {
                         "benchmark": name,
                         "kind": kind,
-                        "accuracy": round(found["accuracy"], 4),
-                        "95 % interval": f"{found['low']:.3f} to {found['high']:.3f}",
-                        "chance": round(found["chance"], 4),
+                        "accuracy": _told(found["accuracy"]),
+                        "95 % interval": f"{_told(found['low'])} to {_told(found['high'])}",
+                        "chance": _told(found["chance"]),
                         "questions": found["n"],
                     }
                 )
             )
-        numbers[f"accuracy {name}"] = round(scores["overall"]["accuracy"], 4)
-        numbers[f"chance {name}"] = round(scores["overall"]["chance"], 4)
-    answered = [
-        (a.picture, f"{a.question} {a.answer or '(nothing)'}", "right" if a.right else f"wrong: {a.truth}")
-        for a in evaluations.examples(result)
-    ]
+        numbers[f"accuracy {name}"] = scores[OVERALL]["accuracy"]
+        numbers[f"chance {name}"] = scores[OVERALL]["chance"]
+    if (language := result["language"]) is not None:
+        numbers |= {f"perplexity {when}": language[when] for when in ("before", "after")}
+    shown = {**_known(numbers), "accuracy by kind": dg.MetadataValue.table(rows)}
     differences = [
         dg.TableRecord(
             {
                 "other variant": other,
                 "benchmark": name,
                 "kind": kind,
-                "difference": round(found["difference"], 4),
+                "difference": _four(found["difference"]),
                 "95 % interval": f"{found['low']:+.3f} to {found['high']:+.3f}",
                 "questions": found["n"],
             }
         )
-        for other, benchmarks in evaluations.comparisons(store, recipe, variant).items()
+        for other, benchmarks in stage.comparisons().items()
         for name, kinds in benchmarks.items()
         for kind, found in kinds.items()
     ]
-    against = {"accuracy less that of other variants": dg.MetadataValue.table(differences)} if differences else {}
-    return {
-        "recipe": recipe.name,
-        **numbers,
-        "perplexity before": round(result["language"]["before"], 3),
-        "perplexity after": round(result["language"]["after"], 3),
-        "accuracy by kind": dg.MetadataValue.table(rows),
-        **against,
-        "answered questions": jpeg(contact_sheets.contact_sheet(answered)),
-        "dagster/uri": str(
-            store.fs.unstrip_protocol(evaluations.location(store, variant, result["inputs"]["checkpoint_key"], recipe))
-        ),
-    }
+    if differences:
+        shown["accuracy less that of other variants"] = dg.MetadataValue.table(differences)
+    if result["not_applied"]:
+        shown["benchmarks not run"] = counts_table("benchmark", result["not_applied"], "why")
+    answered = [
+        (a.picture, f"{a.question} {a.answer or '(nothing)'}", "right" if a.right else f"wrong: {a.truth}")
+        for a in stage.examples()
+    ]
+    if answered:
+        shown["answered questions"] = jpeg(contact_sheets.contact_sheet(answered))
+    return {**shown, "dagster/uri": stage.store.unstrip(stage.manifest_path)}
+
+
+def _four(value: float) -> float:
+    """A number for people: four digits behind the point."""
+    return round(value, 4)
+
+
+def _told(value: float | None) -> str:
+    """A number that may not be known, as a cell of a table."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _known(numbers: Mapping[str, float | None]) -> Metadata:
+    """The numbers that there are, with four digits."""
+    return {name: _four(value) for name, value in numbers.items() if value is not None}
 
 
 def counts_table(name: str, values: Mapping[str, Any], value_name: str = "rows") -> dg.MetadataValue:
@@ -255,7 +264,7 @@ def _examples_table(examples: Mapping[str, Mapping[str, Any]]) -> str:
     for rule, sides in examples.items():
         for verdict in ("kept", "rejected"):
             lines += [
-                f"| {rule} | {verdict} | {value:.4g} | {previews.escape(text)} |" for text, value in sides[verdict]
+                f"| {rule} | {verdict} | {value:.4g} | {histograms.escape(text)} |" for text, value in sides[verdict]
             ]
     return "\n".join(lines)
 

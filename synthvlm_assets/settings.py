@@ -16,9 +16,10 @@ import zlib
 
 import dagster as dg
 
-from synthvlm_core import recipe as recipes
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 RECIPE_TAG = "synthvlm/recipe"
 _RESOLVED = "SYNTHVLM_RESOLVED_RECIPE"
@@ -108,7 +109,7 @@ class Settings(dg.ConfigurableResource):
 
 def _same_lineage(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, recipe: Recipe) -> None:
     """Refuse to mix two recipe lineages in one instance: its history and plots would compare unlike things."""
-    event = context.instance.get_latest_materialization_event(dg.AssetKey("raw_captions"))
+    event = context.instance.get_latest_materialization_event(dg.AssetKey(RawCaptions.name))
     found = event.asset_materialization.metadata.get("recipe") if event and event.asset_materialization else None
     if found is not None and found.value != recipe.name:
         raise dg.Failure(

@@ -5,15 +5,16 @@ import os
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 
-from synthvlm_core import recipe as recipes
-from synthvlm_core.recipe import Recipe, Selection, Source
-from synthvlm_core.store import Store
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 settings.register_profile("synthvlm", deadline=None, max_examples=25)
@@ -50,27 +51,43 @@ def source_files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small_recipe(source_files: Path) -> Recipe:
+def small_recipe(source_files: Path, edited: Callable[..., Recipe]) -> Recipe:
     """The miniature recipe over `source_files`, under a name of its own, with the rules on text alone and no thresholds
     for scores."""
     miniature = recipes.load("miniature")
-    return miniature.model_copy(
-        update={
+    rules = [
+        rule
+        for rule in miniature.model_dump(mode="json")["captions"]["rules"]
+        if rule["rule"] not in ("perplexity", "judge")
+    ]
+    return edited(
+        miniature,
+        {
             "name": "small",
-            "captions": miniature.captions.model_copy(update={"perplexity": None, "judge": None}),
-            "selection": Selection(size=miniature.selection.size, weight=miniature.selection.weight),
             "folder": str(source_files),
-            "sources": (
-                Source(name="laion", format="laion", files=("laion.parquet",)),
-                Source(name="cc", format="cc3m", files=("*.tsv",)),
-            ),
-        }
+            "captions.rules": rules,
+            "selection.floor": {},
+            "selection.source_thresholds": {},
+            "sources": [
+                {"name": "laion", "format": "laion", "files": ["laion.parquet"]},
+                {"name": "cc", "format": "cc3m", "files": ["*.tsv"]},
+            ],
+        },
     )
 
 
 @pytest.fixture(scope="session")
 def edited() -> Callable[..., Recipe]:
-    """Edit a recipe as a person edits the file: edited(recipe, {"captions.alphanumeric.min_ratio": 0.7})."""
+    """Edit a recipe as a person edits the file: edited(recipe, {"captions.rules.alphanumeric.min_ratio": 0.7}).
+
+    A part of a list is named by its kind or its name. None for a whole part takes it out of its list.
+    """
+
+    def place(section: Any, part: str) -> Any:
+        if not isinstance(section, list):
+            return part
+        words = ("name", "rule", "score", "format", "benchmark")
+        return next(n for n, item in enumerate(section) if part in [item.get(word) for word in words])
 
     def edit(recipe: Recipe, changes: dict[str, object]) -> Recipe:
         values = json.loads(recipes.dumps(recipe))
@@ -78,8 +95,11 @@ def edited() -> Callable[..., Recipe]:
             *path, last = key.split(".")
             section = values
             for part in path:
-                section = section[part]
-            section[last] = value
+                section = section[place(section, part)]
+            if isinstance(section, list) and value is None:
+                del section[place(section, last)]
+            else:
+                section[place(section, last)] = value
         return recipes.loads(json.dumps(values))
 
     return edit

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 import dagster as dg
 
 from synthvlm_assets.settings import RECIPE_TAG, Settings
-from synthvlm_core.captions import raw
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.errors import Mendable
-from synthvlm_core.recipe import Recipe
+from synthvlm_core.recipe.sections import Recipe
 
 
 def source_files_sensor(recipe: Recipe) -> dg.SensorDefinition:
     """Requests the caption assets of a source whose files are new or changed."""
 
     @dg.sensor(
-        target=["raw_captions", "filtered_captions"],
+        target=[RawCaptions.name, FilteredCaptions.name],
         minimum_interval_seconds=30,
         description="New or changed source files: requests that source's captions. Off until switched on.",
     )
@@ -28,7 +29,7 @@ def source_files_sensor(recipe: Recipe) -> dg.SensorDefinition:
         requested, unreadable = [], []
         for source in recipe.sources:
             try:
-                change = raw.changed(store, recipe, source.name)
+                change = RawCaptions(store, recipe, source.name).changed()
             except Mendable as error:
                 unreadable.append(str(error))
                 continue
@@ -50,6 +51,6 @@ def source_files_sensor(recipe: Recipe) -> dg.SensorDefinition:
 def _last_read(instance: dg.DagsterInstance, source_name: str) -> int:
     """A number that changes whenever the source's raw captions are materialized, 0 before the first time."""
     records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey("raw_captions"), asset_partitions=[source_name]), limit=1
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(RawCaptions.name), asset_partitions=[source_name]), limit=1
     ).records
     return records[0].storage_id if records else 0

@@ -1,25 +1,21 @@
 """Checkpoints and their evaluation, one partition per variant, trained anew when the set changes.
 
-Belongs here: asset and check definitions, the condition under which they run by themselves. Does not belong here:
-training and evaluation (synthvlm_core).
+Belongs here: which assets and checks there are, the condition under which they run by themselves. Does not belong
+here: training and evaluation (synthvlm_core).
 """
-
-from functools import partial
 
 import dagster as dg
 
-from synthvlm_assets import metadata, partitions
-from synthvlm_assets.checking import partitioned_check
-from synthvlm_assets.compute import CODE_VERSION_TAG, RETRIES, Worker
-from synthvlm_assets.settings import Settings
-from synthvlm_core import hashing
-from synthvlm_core.evaluation import scores
-from synthvlm_core.findings import Finding
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
-from synthvlm_core.training import checkpoints
-from synthvlm_core.training import checks as training_checks
-from synthvlm_core.training.checkpoints import Stage
+from synthvlm_assets import metadata
+from synthvlm_assets.assets import stage_asset
+from synthvlm_assets.checking import stage_check
+from synthvlm_core.evaluation import checks as evaluation_properties
+from synthvlm_core.evaluation.evaluated import Evaluation
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.training import checks as properties
+from synthvlm_core.training.aligned import ProjectorCheckpoint
+from synthvlm_core.training.tuned import VlmCheckpoint
 
 AC = dg.AutomationCondition
 
@@ -40,105 +36,53 @@ A run that failed is left to its retry policy and to people; content trained on 
 
 def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
     """Checkpoints and evaluation of a recipe, partitioned by its variants."""
-    variants = partitions.variants(recipe)
-
-    @dg.asset(
-        deps=["synthvlm_100k"],
-        kinds={"pytorch"},
-        code_version=checkpoints.code_version(recipe, "align"),
-        partitions_def=variants,
-        group_name="training",
-        owners=["team:training"],
-        automation_condition=WHEN_CONTENT_CHANGED,
-        retry_policy=RETRIES,
-        pool="gpu",
-    )
-    def projector_checkpoint(
-        context: dg.AssetExecutionContext, settings: Settings, worker: Worker
-    ) -> dg.MaterializeResult:
-        """The projector alone, aligned on the released pairs; vision tower and language model stay as they are."""
-        return _checkpoint(context, settings, worker, "align")
-
-    @dg.asset(
-        deps=[projector_checkpoint],
-        kinds={"pytorch", "huggingface"},
-        code_version=checkpoints.code_version(recipe, "finetune"),
-        partitions_def=variants,
-        group_name="training",
-        owners=["team:training"],
-        automation_condition=WHEN_CONTENT_CHANGED,
-        retry_policy=RETRIES,
-        pool="gpu",
-    )
-    def vlm_checkpoint(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
-        """Projector and language model, tuned on the recipe's instructions from the aligned projector."""
-        return _checkpoint(context, settings, worker, "finetune")
-
-    @dg.asset(
-        deps=[vlm_checkpoint],
-        kinds={"pytorch"},
-        code_version=evaluation_version(recipe),
-        partitions_def=variants,
-        group_name="training",
-        owners=["team:training"],
-        automation_condition=WHEN_CONTENT_CHANGED,
-        retry_policy=RETRIES,
-        pool="gpu",
-    )
-    def evaluation(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
-        """Held-out questions by kind with chance level and intervals, and the language model's perplexity before and
-        after."""
-        store, recipe = settings.open_store(), settings.run_recipe(context)
-        result = worker.run(context, recipe, "evaluation")
-        return result._replace(
-            metadata={**metadata.evaluation(store, recipe, context.partition_key), **(result.metadata or {})},
-            tags={CODE_VERSION_TAG: evaluation_version(recipe)},
-        )
-
-    return [projector_checkpoint, vlm_checkpoint, evaluation]
+    return [
+        stage_asset(
+            ProjectorCheckpoint,
+            recipe,
+            needs=[Synthvlm100k],
+            shown=metadata.checkpoint,
+            group="training",
+            owner="training",
+            kinds={"pytorch"},
+            pool="gpu",
+            automation=WHEN_CONTENT_CHANGED,
+        ),
+        stage_asset(
+            VlmCheckpoint,
+            recipe,
+            needs=[ProjectorCheckpoint],
+            shown=metadata.checkpoint,
+            group="training",
+            owner="training",
+            kinds={"pytorch", "huggingface"},
+            pool="gpu",
+            automation=WHEN_CONTENT_CHANGED,
+        ),
+        stage_asset(
+            Evaluation,
+            recipe,
+            needs=[VlmCheckpoint],
+            shown=metadata.evaluation,
+            group="training",
+            owner="training",
+            kinds={"pytorch"},
+            pool="gpu",
+            automation=WHEN_CONTENT_CHANGED,
+        ),
+    ]
 
 
 def checks(recipe: Recipe) -> list[dg.AssetChecksDefinition]:
     """All checks of checkpoints and evaluation."""
-    variants = partitions.variants(recipe)
     found = []
-    stages: tuple[tuple[str, Stage], ...] = (("projector_checkpoint", "align"), ("vlm_checkpoint", "finetune"))
-    for asset, stage in stages:
+    for stage in (ProjectorCheckpoint, VlmCheckpoint):
         found += [
-            partitioned_check(
-                asset,
-                "files_match_manifest",
-                "Every file of the checkpoint has the bytes it was written with.",
-                partial(_files_match_manifest, stage),
-                partitions=variants,
-            ),
-            partitioned_check(
-                asset,
-                "checkpoint_loads_and_answers",
-                "The stored files make a model that answers.",
-                partial(_loads_and_answers, stage),
-                partitions=variants,
-            ),
-            partitioned_check(
-                asset,
-                "loss_fell",
-                "The training loss is lower at the end than at the start.",
-                partial(_loss_fell, stage),
-                partitions=variants,
-                warns=True,
-            ),
+            stage_check(stage, recipe, properties.files_match_manifest),
+            stage_check(stage, recipe, properties.checkpoint_loads_and_answers),
+            stage_check(stage, recipe, properties.loss_fell, warns=True),
         ]
-    found.append(
-        partitioned_check(
-            "evaluation",
-            "evaluation_beats_chance",
-            "The lower bound of the accuracy lies above chance and above blind guessing.",
-            _beats_chance,
-            partitions=variants,
-            warns=True,
-        )
-    )
-    return found
+    return [*found, stage_check(Evaluation, recipe, evaluation_properties.evaluation_beats_chance, warns=True)]
 
 
 def retraining_sensor(recipe: Recipe) -> dg.AutomationConditionSensorDefinition:
@@ -150,36 +94,3 @@ def retraining_sensor(recipe: Recipe) -> dg.AutomationConditionSensorDefinition:
         default_status=on if recipe.training.automatic else off,
         minimum_interval_seconds=30,
     )
-
-
-def evaluation_version(recipe: Recipe) -> str:
-    """Hash of what an evaluation asks."""
-    return hashing.of_json([recipe.evaluation.model_dump(mode="json", exclude={"batch_size"}), scores.STAGE_VERSION])
-
-
-def _checkpoint(
-    context: dg.AssetExecutionContext, settings: Settings, worker: Worker, stage: Stage
-) -> dg.MaterializeResult:
-    store, recipe = settings.open_store(), settings.run_recipe(context)
-    result = worker.run(context, recipe, "projector_checkpoint" if stage == "align" else "vlm_checkpoint")
-    return result._replace(
-        metadata={**metadata.checkpoint(store, recipe, context.partition_key, stage), **(result.metadata or {})},
-        tags={CODE_VERSION_TAG: checkpoints.code_version(recipe, stage)},
-    )
-
-
-def _files_match_manifest(stage: Stage, store: Store, recipe: Recipe, variant: str) -> Finding:
-    return training_checks.files_match_manifest(store, variant, checkpoints.current_key(store, recipe, variant, stage))
-
-
-def _loads_and_answers(stage: Stage, store: Store, recipe: Recipe, variant: str) -> Finding:
-    key = checkpoints.current_key(store, recipe, variant, stage)
-    return training_checks.checkpoint_loads_and_answers(store, recipe, variant, key, stage)
-
-
-def _loss_fell(stage: Stage, store: Store, recipe: Recipe, variant: str) -> Finding:
-    return training_checks.loss_fell(store, variant, checkpoints.current_key(store, recipe, variant, stage))
-
-
-def _beats_chance(store: Store, recipe: Recipe, variant: str) -> Finding:
-    return training_checks.evaluation_beats_chance(scores.current(store, recipe, variant))

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 import yaml
 
-from synthvlm_core import recipe as recipes
-from synthvlm_core.miniature import files
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.parts.locations import locate
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
+from synthvlm_miniature.making import source_files as miniature_sources
 
 ROOT = Path(__file__).parents[2]
 ROWS = 14
@@ -120,46 +121,54 @@ class Deployment:
 
 @pytest.fixture(scope="session")
 def four_sources(tmp_path_factory: pytest.TempPathFactory, edited: Callable[..., Recipe]) -> Recipe:
-    """The miniature recipe over a few rows of each source, with a few training steps of each kind."""
+    """The miniature recipe over a few rows of each source, with a few training steps of each kind and few questions."""
     folder = tmp_path_factory.mktemp("four")
-    files.write_source_files(folder, seed=5, rows=ROWS)
+    miniature_sources.write(folder, seed=5, rows=ROWS)
     miniature = recipes.load("miniature")
-    shipped, sources = Path(miniature.folder, "../miniature").resolve(), []
+    sources = []
     for source in miniature.model_dump(mode="json")["sources"]:
-        for key in ("files", "metadata_files"):
-            here = [Path(miniature.folder, name).resolve().relative_to(shipped / "sources") for name in source[key]]
-            source[key] = [str(folder / name) for name in here]
+        for key in {"files", "metadata_files"} & source.keys():
+            source[key] = [name.replace("package:synthvlm_miniature/sources", str(folder)) for name in source[key]]
         sources.append(source)
-    language = str(shipped / "models" / "language")  # absolute all: a deployment's recipe file lies elsewhere
+    language = miniature.training.variants[0].language_model.model_dump(mode="json")
     return edited(
         miniature,
         {
             "name": "four",
             "sources": sources,
             "captions.rejected_share": [0.0, 1.0],
-            "captions.perplexity.model.id": language,
-            "captions.judge.model.id": language,
-            "generator.model.id": str(shipped / "models" / "text-to-image"),
             "generator.images_per_caption": 1,
             "generator.batch_size": 4,
-            "scores.clip_score.model.id": str(shipped / "models" / "clip"),
             "scores.clip_score.batch_size": 4,
             "selection.size": 6,
             "selection.floor": {},
             "selection.source_thresholds": {},
-            "training.vision_tower.id": str(shipped / "models" / "clip-vision"),
-            "training.instructions": str(shipped / "sources" / "instructions.json"),
             "training.variants": [
-                {"name": "synthvlm", "language_model": {"id": language}, "selection": "synthvlm"},
-                {"name": "random", "language_model": {"id": language}, "selection": "random"},
+                {"name": "synthvlm", "language_model": language, "selection": "synthvlm"},
+                {"name": "random", "language_model": language, "selection": "random"},
             ],
             "training.align.epochs": 1.0,
             "training.align.global_batch": 2,
             "training.align.micro_batch": 2,
             "training.finetune.epochs": 0.02,
+            "evaluation.benchmarks.miniature.file": str(_few_questions(folder / "benchmark")),
+            "evaluation.texts": str(folder / "benchmark" / "texts.txt"),
             "evaluation.batch_size": 16,
         },
     )
+
+
+def _few_questions(folder: Path) -> Path:
+    """The first questions of each split and the first texts of the miniature's benchmark, as files of their own."""
+    shipped = Path(locate("package:synthvlm_miniature/benchmark", ""))
+    folder.mkdir()
+    shutil.copy(shipped / "pictures.zip", folder)
+    lines = (shipped / "questions.jsonl").read_text().splitlines(keepends=True)
+    first = {split: [line for line in lines if json.loads(line)["split"] == split] for split in ("test", "held_out")}
+    (folder / "questions.jsonl").write_text("".join([*first["test"][:32], *first["held_out"][:16]]))
+    texts = (shipped / "held_out_captions.txt").read_text().splitlines(keepends=True)
+    (folder / "texts.txt").write_text("".join(texts[:32]))
+    return folder / "questions.jsonl"
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synthvlm_core.recipe import Recipe
+from synthvlm_core.recipe.sections import Recipe
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [

@@ -13,14 +13,11 @@ import dagster as dg
 import pytest
 
 from synthvlm_assets.definitions import build
-from synthvlm_core.captions import filtering, raw
-from synthvlm_core.evaluation import questions, scores
-from synthvlm_core.images import synthesis
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.release import stage as release
-from synthvlm_core.scoring import stage as scoring
-from synthvlm_core.store import Store
-from synthvlm_core.training import trainer
+from synthvlm_core import graph
+from synthvlm_core.images.synthetic import SyntheticImages
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.store.objects import Store
 
 Edit = Callable[[Recipe, dict[str, object]], Recipe]
 
@@ -37,43 +34,30 @@ KILL_ONCE = """
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
         setattr(owner, name, counted)
-    if stage == "evaluation":
-        from synthvlm_core.evaluation import questions
-        questions.MINIATURE_QUESTIONS.update({questions!r})
     if not (marks / stage).exists():
-        from synthvlm_core import store, tables
-        if stage == "filtered_captions":
-            kill_after(1, tables.Folder, "put")
+        from synthvlm_core import stages
+        from synthvlm_core.store import objects, shards
+        if stage in ("raw_captions", "filtered_captions"):
+            kill_after(1, shards.Folder, "put")
         elif stage == "synthetic_images":
-            from synthvlm_core.images import synthesis
-            synthesis.draw_source.__kwdefaults__["shard_rows"] = 4
-            kill_after(1, tables.Folder, "put")
+            from synthvlm_core.images import drawing
+            drawing.SHARD_ROWS = 4
+            kill_after(1, shards.Folder, "put")
         elif stage == "scored_pairs":
-            from synthvlm_core.scoring import stage as scoring
-            scoring.SHARD_ROWS = 4
-            kill_after(1, tables.Folder, "put")
+            kill_after(1, shards.Folder, "put")
         elif stage == "synthvlm_100k":
-            kill_after(3, store.Store, "replace")
+            kill_after(3, objects.Store, "put")
         elif stage == "evaluation":
-            kill_after(1, questions, "ask")
+            from synthvlm_core.training import asking
+            kill_after(1, asking, "ask")
         else:
-            from synthvlm_core.training import loop, trainer
-            for train in (trainer.align, trainer.finetune):
-                train.__kwdefaults__["save_steps"] = 1
+            from synthvlm_core.training import learning, loop
+            learning.SAVE_STEPS = 1
             kill_after(1, loop._Mark, "on_save")
     """
 """A worker of each stage kills itself with SIGKILL once: after its first shard, the third file of a release, the first
 step of training, the answers."""
-FEW_QUESTIONS = {"test": 32, "held_out": 16}
-STAGES = (
-    "filtered_captions",
-    "synthetic_images",
-    "scored_pairs",
-    "synthvlm_100k",
-    "projector_checkpoint",
-    "vlm_checkpoint",
-    "evaluation",
-)
+STAGES = tuple(stage.name for stage in graph.STAGES)
 
 
 @dataclass
@@ -97,7 +81,7 @@ class World:
 
     def run_all(self) -> list[dg.ExecuteInProcessResult]:
         runs = [self.run("curate_and_draw", source.name) for source in self.recipe.sources]
-        return [*runs, self.run("release_set"), self.run("train", self.recipe.training.variants[0].name)]
+        return [*runs, self.run("release_set", "synthvlm"), self.run("train", self.recipe.training.variants[0].name)]
 
     def instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.local_temp(str(self.folder / "dagster"))
@@ -121,12 +105,7 @@ def killed(tmp_path_factory, tiny: Recipe, worker_hook) -> Iterator[tuple[World,
         (folder / name).mkdir()
     world = World(folder, tiny)
     with pytest.MonkeyPatch.context() as patch:
-        for split, number in FEW_QUESTIONS.items():
-            patch.setitem(questions.MINIATURE_QUESTIONS, split, number)
-        patch.setenv(
-            "PYTHONPATH",
-            worker_hook(folder / "hook", KILL_ONCE.format(marks=str(folder / "marks"), questions=FEW_QUESTIONS)),
-        )
+        patch.setenv("PYTHONPATH", worker_hook(folder / "hook", KILL_ONCE.format(marks=str(folder / "marks"))))
         yield world, world.run_all()
 
 
@@ -146,30 +125,22 @@ def test_killed_workers_are_started_again_and_end_like_an_uninterrupted_run(kill
     ]
     assert len(restarted) == len(STAGES)
 
-    clean, recipe, variant = Store(str(tmp_path / "clean")), world.recipe, world.recipe.training.variants[0].name
-    for source in recipe.sources:
-        raw.collect(clean, recipe, source.name)
-        filtering.decide(clean, recipe, source.name)
-        drawn = synthesis.draw_source(clean, recipe, source.name)
-        scored = scoring.score_source(clean, recipe, source.name)
-    released = release.publish(clean, recipe)
-    content = released["content_hash"]
-    pairs = f"{release.location(clean, released)}/data"
-    aligned = trainer.align(clean, recipe, variant, pairs=pairs, release_content_hash=content)
-    tuned = trainer.finetune(clean, recipe, variant, release_content_hash=content)
-    evaluated = scores.evaluate(clean, recipe, variant, tuned["key"])
-    versions = world.versions()
-    made = (drawn, scored, released, aligned, tuned, evaluated)
-    assert [versions[stage] for stage in STAGES[1:]] == [found["content_hash"] for found in made]
+    clean, recipe = Store(str(tmp_path / "clean")), world.recipe
+    made = {}
+    for stage in graph.STAGES:
+        names = stage.partitions(recipe)
+        for name in names if stage.over == "source" else names[:1]:
+            made[stage.name] = stage(clean, recipe, name).make()["content_hash"]
+    assert world.versions() == made
 
 
 def test_what_a_person_finds(killed) -> None:
     world, _ = killed
-    drawn = synthesis.manifest(world.store, world.recipe, "laion")
+    drawn = SyntheticImages(world.store, world.recipe, "laion").manifest
     assert drawn["healthy"] == drawn["wanted"] > 0
-    released = release.manifest(world.store, world.recipe)
-    assert released["rows"] == world.recipe.selection.size
-    folder = Path(release.location(world.store, released))
+    released = Synthvlm100k(world.store, world.recipe, "synthvlm")
+    assert released.manifest["rows"] == world.recipe.selection.size
+    folder = Path(released.location)
     conversations = json.loads((folder / "llava" / "synthvlm.json").read_text())
     assert len(conversations) == world.recipe.selection.size
     assert (folder / "llava" / "images" / conversations[0]["image"]).is_file()
@@ -192,18 +163,18 @@ def test_what_a_person_finds(killed) -> None:
 def test_again_nothing_is_done(world: World) -> None:
     versions = world.versions()
     assert world.run("curate_and_draw", "cc").success
-    assert world.run("release_set").success
+    assert world.run("release_set", "synthvlm").success
     for asset, counted in (("filtered_captions", "measured"), ("synthetic_images", "drawn")):
         assert world.latest(asset).metadata[counted].value == 0
     assert world.versions() == versions
 
 
 def test_a_failing_source_stops_the_release(world: World, edited: Edit) -> None:
-    before = release.manifest(world.store, world.recipe)
-    strict = edited(world.recipe, {"selection.source_thresholds": {"mean_clip_score": 0.999}})
+    before = Synthvlm100k(world.store, world.recipe, "synthvlm").manifest
+    strict = edited(world.recipe, {"selection.source_thresholds": {"mean": {"clip_score": 0.999}}})
     result = world.run("curate_and_draw", "cc", strict)
     failed = [e.check_name for e in result.get_asset_check_evaluations() if not e.passed]
     assert failed == ["scores_reach_the_thresholds"]
-    result = world.run("release_set", recipe=strict)
+    result = world.run("release_set", "synthvlm", recipe=strict)
     assert not result.success
-    assert release.manifest(world.store, strict) == before
+    assert Synthvlm100k(world.store, strict, "synthvlm").manifest == before

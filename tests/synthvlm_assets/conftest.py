@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from synthvlm_assets.definitions import build
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 
 @dataclass

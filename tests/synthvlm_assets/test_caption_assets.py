@@ -4,10 +4,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from synthvlm_core import records
-from synthvlm_core.captions import filtering, raw
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store import records
+from synthvlm_core.store.objects import Store
 
 Edit = Callable[[Recipe, dict[str, object]], Recipe]
 
@@ -27,9 +27,9 @@ def test_a_source_flows_from_files_to_a_filtered_table(location, store: Store, s
     assert kept.metadata["dagster/partition_row_count"].value == 4
     assert kept.metadata["rejected"].value == 2
     assert kept.metadata["recipe"].value == "small"
-    manifest = filtering.manifest(store, small_recipe, "laion")
+    manifest = FilteredCaptions(store, small_recipe, "laion").manifest
     assert kept.tags["dagster/data_version"] == manifest["content_hash"]
-    assert kept.tags["dagster/code_version"] == filtering.code_version(small_recipe)
+    assert kept.tags["dagster/code_version"] == FilteredCaptions.code_version(small_recipe)
     assert location.latest("raw_captions").metadata["quarantined"].value == 1
 
 
@@ -70,7 +70,7 @@ def test_an_unreadable_file_fails_in_words_and_is_not_retried(location, source_f
 
 
 def test_a_failure_in_the_worker_is_told_in_its_own_words(location, small_recipe, edited: Edit, locate) -> None:
-    recipe = edited(small_recipe, {"captions.flagged_words.words": "nowhere.txt"})
+    recipe = edited(small_recipe, {"captions.rules.flagged_words.words": "nowhere.txt"})
     result = locate(recipe).run("laion")
     assert "nowhere.txt" in failure(result)
 
@@ -82,14 +82,14 @@ def test_a_killed_worker_is_retried_and_the_result_is_that_of_a_clean_run(
     marker = tmp_path / "killed"
     code = f"""
         import os, pathlib, signal
-        from synthvlm_core import tables
-        marker, put = pathlib.Path({str(marker)!r}), tables.Folder.put
+        from synthvlm_core.store import shards
+        marker, put = pathlib.Path({str(marker)!r}), shards.Folder.put
         def once(self, *arguments, **options):
             put(self, *arguments, **options)
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if not marker.exists():
-            tables.Folder.put = once
+            shards.Folder.put = once
         """
     monkeypatch.setenv("PYTHONPATH", worker_hook(tmp_path / "hook", code))
     result = location.run("laion")
@@ -98,12 +98,11 @@ def test_a_killed_worker_is_retried_and_the_result_is_that_of_a_clean_run(
     assert result.success
     monkeypatch.delenv("PYTHONPATH")
     clean = Store(str(tmp_path / "clean"))
-    raw.collect(clean, small_recipe, "laion")
-    filtering.decide(clean, small_recipe, "laion")
-    assert (
-        filtering.manifest(store, small_recipe, "laion")["content_hash"]
-        == filtering.manifest(clean, small_recipe, "laion")["content_hash"]
-    )
+    uninterrupted = FilteredCaptions(clean, small_recipe, "laion")
+    uninterrupted.raw.make()
+    uninterrupted.make()
+    interrupted = FilteredCaptions(store, small_recipe, "laion")
+    assert interrupted.manifest["content_hash"] == uninterrupted.manifest["content_hash"]
 
 
 def test_an_edit_marks_exactly_the_touched_assets(location, locate, small_recipe: Recipe, edited: Edit) -> None:
@@ -117,9 +116,9 @@ def test_an_edit_marks_exactly_the_touched_assets(location, locate, small_recipe
         after = versions(edited(small_recipe, change))
         return {key for key in before if before[key] != after[key]}
 
-    assert touched({"captions.alphanumeric.min_ratio": 0.7}) == {"filtered_captions"}
+    assert touched({"captions.rules.alphanumeric.min_ratio": 0.7}) == {"filtered_captions"}
     assert touched({"generator.guidance_scale": 3.0}) == {"synthetic_images"}
-    assert touched({"selection.weight": 0.7}) == {"synthvlm_100k"}
+    assert touched({"selection.weights.ssim": 0.7}) == {"synthvlm_100k"}
     assert touched({"training.finetune.learning_rate": 1.0e-4}) == {"vlm_checkpoint"}
 
 
@@ -133,10 +132,10 @@ def test_a_crash_in_the_worker_shows_its_traceback(
     location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_hook
 ) -> None:
     code = """
-        from synthvlm_core.captions import filtering
-        def decide(*arguments, **options):
+        from synthvlm_core.captions.filtered import FilteredCaptions
+        def make(*arguments, **options):
             raise RuntimeError('the cable was pulled')
-        filtering.decide = decide
+        FilteredCaptions.make = make
         """
     monkeypatch.setenv("PYTHONPATH", worker_hook(tmp_path / "hook", code))
     result = location.run("laion")

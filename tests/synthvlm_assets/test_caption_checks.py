@@ -5,9 +5,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from synthvlm_core.captions import raw
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 EXPECTED = {
     "raw_captions": {"every_input_row_is_stored", "ids_are_sound", "shards_are_undamaged"},
@@ -38,7 +38,8 @@ def test_every_check_reports_its_partition_and_numbers(location) -> None:
 def test_a_failed_check_stops_what_follows_in_the_run(location, store: Store, small_recipe: Recipe) -> None:
     """A shard of raw_captions is damaged between two runs; only the checks and the filtered captions run again."""
     assert location.run("laion").success
-    [(folder, [shard])] = raw.shards(store, small_recipe, "laion", "captions")
+    [(_, parts)] = RawCaptions(store, small_recipe, "laion").files()
+    folder, [shard] = parts["captions"]
     Path(folder.path, shard.name).write_bytes(b"")
     job = dg.Definitions.merge(
         location.definitions,

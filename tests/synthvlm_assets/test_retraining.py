@@ -1,11 +1,16 @@
 """Retraining tick by tick: it fires when the released content changed and its blocking checks passed, and only then."""
 
+import uuid
 from collections.abc import Callable
 
 import dagster as dg
 import pytest
+from dagster import DagsterEvent, DagsterEventType
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
-from synthvlm_core.recipe import Recipe
+from synthvlm_core.recipe.sections import Recipe
 
 SET = dg.AssetKey("synthvlm_100k")
 CHECKS = ("set_is_whole", "no_pair_is_below_the_floor", "formats_agree")
@@ -14,20 +19,36 @@ CHECKS = ("set_is_whole", "no_pair_is_below_the_floor", "formats_agree")
 class Ticks:
     """Releases, checks and looks at the conditions, as a person's work and the daemon's would interleave."""
 
-    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, variants: list[str]) -> None:
-        self.definitions, self.instance, self.variants = definitions, instance, variants
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, recipe: Recipe) -> None:
+        self.definitions, self.instance, self.recipe = definitions, instance, recipe
         self.cursor = None
 
-    def release(self, content: str, *, passed: bool = True) -> None:
-        self.instance.report_runless_asset_event(dg.AssetMaterialization(SET, tags={"dagster/data_version": content}))
-        record = self.instance.get_latest_materialization_event(SET)
-        assert record is not None
-        for name in CHECKS:
-            self.instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=SET, check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR
-                )
+    def variants_of(self, name: str) -> set[str]:
+        """The variants that train on a set."""
+        return {variant.name for variant in self.recipe.training.variants if variant.selection == name}
+
+    def release(self, content: str, *, name: str = "synthvlm", passed: bool = True) -> None:
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(SET, partition=name, tags={"dagster/data_version": content})
+        )
+        wanted = dg.AssetRecordsFilter(asset_key=SET, asset_partitions=[name])
+        [record] = self.instance.fetch_materializations(wanted, limit=1).records
+        target = AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for check in CHECKS:
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=SET,
+                check_name=check,
+                passed=passed,
+                severity=dg.AssetCheckSeverity.ERROR,
+                partition=name,
+                target_materialization_data=target,
             )
+            event = DagsterEvent(
+                DagsterEventType.ASSET_CHECK_EVALUATION.value, "checks", event_specific_data=evaluation
+            )
+            self.instance.report_dagster_event(event, run_id=str(uuid.uuid4()))  # a run's checks are kept once
 
     def requested(self, asset: str = "projector_checkpoint") -> set[str | None]:
         result = dg.evaluate_automation_conditions(
@@ -40,7 +61,7 @@ class Ticks:
         return set(result.get_requested_partitions(dg.AssetKey(asset)) or ())
 
     def train(self, content: str) -> None:
-        for variant in self.variants:
+        for variant in self.variants_of("synthvlm"):
             self.instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     "projector_checkpoint", partition=variant, tags={"dagster/data_version": content}
@@ -50,13 +71,13 @@ class Ticks:
 
 @pytest.fixture
 def ticks(location, small_recipe: Recipe) -> Ticks:
-    return Ticks(location.definitions, location.instance, [v.name for v in small_recipe.training.variants])
+    return Ticks(location.definitions, location.instance, small_recipe)
 
 
 @pytest.fixture
 def trained(ticks: Ticks) -> Ticks:
     ticks.release("A")
-    assert ticks.requested() == set(ticks.variants)
+    assert ticks.requested() == ticks.variants_of("synthvlm")
     ticks.train("of A")
     ticks.requested()
     return ticks
@@ -68,12 +89,12 @@ def test_nothing_happens_without_a_set(ticks: Ticks) -> None:
 
 def test_a_set_released_before_the_first_look_trains(ticks: Ticks) -> None:
     ticks.release("A")
-    assert ticks.requested() == set(ticks.variants)
+    assert ticks.requested() == ticks.variants_of("synthvlm")
 
 
 def test_new_content_trains_once(trained: Ticks) -> None:
     trained.release("B")
-    assert trained.requested() == set(trained.variants)
+    assert trained.requested() == trained.variants_of("synthvlm")
     assert trained.requested() == set()
 
 
@@ -86,7 +107,15 @@ def test_a_failed_check_holds_training_back_until_it_passes(trained: Ticks) -> N
     trained.release("B", passed=False)
     assert trained.requested() == set()
     trained.release("B", passed=True)
-    assert trained.requested() == set(trained.variants)
+    assert trained.requested() == trained.variants_of("synthvlm")
+
+
+def test_a_red_control_holds_back_nobody_else(trained: Ticks) -> None:
+    trained.release("control", name="random", passed=False)
+    trained.release("B")
+    assert trained.requested() == trained.variants_of("synthvlm")
+    trained.release("control", name="random", passed=True)
+    assert trained.requested() == trained.variants_of("random")
 
 
 def test_the_sensor_is_on_where_the_recipe_says_so(

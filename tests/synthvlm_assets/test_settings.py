@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from synthvlm_assets import settings
-from synthvlm_core import recipe as recipes
-from synthvlm_core.captions import filtering
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.recipe import loading as recipes
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 Edit = Callable[[Recipe, dict[str, object]], Recipe]
-STRICTER = {"captions.alphanumeric.min_ratio": 0.75}
+STRICTER = {"captions.rules.alphanumeric.min_ratio": 0.75}
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +45,12 @@ def test_a_run_started_again_keeps_its_recipe_after_an_edit(
     after_edit = locate(edited(small_recipe, STRICTER))
     again = after_edit.run("laion", tags={settings.RECIPE_TAG: small_recipe.hash})
     assert again.success
-    assert location.latest("filtered_captions").tags["dagster/code_version"] == filtering.code_version(small_recipe)
-    assert filtering.manifest(store, small_recipe, "laion")["kept"] == 4
+    assert location.latest("filtered_captions").tags["dagster/code_version"] == FilteredCaptions.code_version(
+        small_recipe
+    )
+    assert FilteredCaptions(store, small_recipe, "laion").manifest["kept"] == 4
     with pytest.raises(LookupError):
-        filtering.manifest(store, edited(small_recipe, STRICTER), "laion")
+        _ = FilteredCaptions(store, edited(small_recipe, STRICTER), "laion").manifest
 
 
 def test_the_runs_of_a_backfill_share_the_recipe_of_its_first(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from synthvlm_core.captions import raw
-from synthvlm_core.recipe import Recipe
-from synthvlm_core.store import Store
+from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 
 def tick(location) -> dict[str, dg.RunRequest]:
@@ -22,17 +22,17 @@ def tick(location) -> dict[str, dg.RunRequest]:
 
 def test_new_sources_are_requested_until_they_are_read(location, store: Store, small_recipe: Recipe) -> None:
     assert set(tick(location)) == {"laion", "cc"}
-    raw.collect(store, small_recipe, "laion")
+    RawCaptions(store, small_recipe, "laion").make()
     assert set(tick(location)) == {"cc"}
-    raw.collect(store, small_recipe, "cc")
+    RawCaptions(store, small_recipe, "cc").make()
     assert tick(location) == {}
 
 
 def test_a_changed_file_is_requested_once_per_change(
     location, store: Store, small_recipe: Recipe, source_files: Path
 ) -> None:
-    raw.collect(store, small_recipe, "laion")
-    raw.collect(store, small_recipe, "cc")
+    RawCaptions(store, small_recipe, "laion").make()
+    RawCaptions(store, small_recipe, "cc").make()
     (source_files / "cc.tsv").write_bytes(b"a black ring\thttps://example.com/1.jpg\n")
     first, again = tick(location)["cc"], tick(location)["cc"]
     assert first.run_key == again.run_key

@@ -1,0 +1,65 @@
+"""An asset from a stage: every asset body is this one call.
+
+Belongs here: what all assets have in common. Does not belong here: which assets there are and what each depends on
+(defs/), the work (synthvlm_core), what a person is shown of it (metadata.py).
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from synthvlm_assets import metadata, partitions
+from synthvlm_assets.compute import CODE_VERSION_TAG, RETRIES, Worker
+from synthvlm_assets.settings import Settings
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.stages import Stage
+from synthvlm_core.store.records import Table
+
+
+def stage_asset(
+    stage: type[Stage],
+    recipe: Recipe,
+    *,
+    needs: Sequence[type[Stage]] = (),
+    shown: Callable[[Any], metadata.Metadata],
+    table: Table | None = None,
+    group: str,
+    owner: str,
+    kinds: set[str],
+    pool: str,
+    automation: dg.AutomationCondition | None = None,
+) -> dg.AssetsDefinition:
+    """The asset of a stage, described by the stage's docstring.
+
+    Args:
+        needs: the stages that it reads.
+        shown: a stage object, made, to what a person wants to see of it.
+        table: whose columns the UI shows.
+        pool: limits how many run at once.
+    """
+
+    @dg.asset(
+        name=stage.name,
+        description=inspect.getdoc(stage),
+        partitions_def=partitions.of(stage, recipe),
+        deps=[partitions.dependency(upstream, stage, recipe) for upstream in needs],
+        group_name=group,
+        kinds=kinds,
+        owners=[f"team:{owner}"],
+        code_version=stage.code_version(recipe),
+        metadata={} if table is None else {"dagster/column_schema": metadata.column_schema(table)},
+        retry_policy=RETRIES,
+        pool=pool,
+        automation_condition=automation,
+    )
+    def asset(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
+        here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
+        result = worker.run(context, here)
+        return result._replace(
+            metadata={"recipe": here.recipe.name, **shown(here), **(result.metadata or {})},
+            tags={CODE_VERSION_TAG: stage.code_version(here.recipe)},
+        )
+
+    return asset

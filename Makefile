@@ -5,7 +5,7 @@ export SYNTHVLM_STORE ?= $(CURDIR)/store
 export SYNTHVLM_RECIPE ?= miniature
 RUN := $(VENV)/bin
 
-.PHONY: setup home demo ui test lint format clean
+.PHONY: setup home demo ui test quick test-outside lint format clean
 setup: ; @bash scripts/setup.sh $(VENV)
 
 home: setup ; @bash scripts/home.sh $(RUN)
@@ -16,7 +16,13 @@ demo: home ; @$(RUN)/python -m synthvlm_assets.demo $(VARIANTS)
 ui: home ; @$(RUN)/dagster dev -w workspace.yaml
 
 # two processes, one thread each: most of the time goes to deployments that wait for their own processes
-test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile
+test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not outside"
+
+# core without models
+quick: setup ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not model" tests/synthvlm_core
+
+# what needs a server, a cluster or an environment of its own
+test-outside: setup ; @OMP_NUM_THREADS=1 $(RUN)/pytest -m outside tests --no-header -q || [ $$? = 5 ]
 
 lint: setup
 	@$(RUN)/ruff check .

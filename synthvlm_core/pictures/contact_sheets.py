@@ -8,13 +8,12 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from synthvlm_core.images import encoding
+from synthvlm_core.images import decoding
 
 MAX_BYTES = 150_000
 CELL = 160
@@ -57,8 +56,8 @@ def _lay_out(items: Sequence[tuple[bytes, str, str]], columns: int, cell: int) -
         left = _GAP + number % columns * (cell + _GAP)
         top = _GAP + number // columns * height
         try:
-            picture = _fitted(encoding.decode(data), cell)
-        except encoding.UndecodableImage as error:
+            picture = _fitted(decoding.decode(data), cell)
+        except decoding.UndecodableImage as error:
             draw.rectangle((left, top, left + cell - 1, top + cell - 1), outline=_MISSING)
             _write(draw, (left + 4, top + 4), str(error), cell - 8, 4, _MISSING)
         else:
@@ -70,9 +69,8 @@ def _lay_out(items: Sequence[tuple[bytes, str, str]], columns: int, cell: int) -
     return sheet
 
 
-def _fitted(pixels: Any, cell: int) -> PIL.Image.Image:
+def _fitted(picture: PIL.Image.Image, cell: int) -> PIL.Image.Image:
     """The picture scaled to touch the cell's borders from inside."""
-    picture = PIL.Image.fromarray(pixels)
     scale = cell / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, PIL.Image.Resampling.BICUBIC)

@@ -155,4 +155,9 @@ def _differences(store: Store, recipe: Recipe, variants: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(*sys.argv[2:]) if sys.argv[1:2] == [RUN] else main(sys.argv[1:]))
+    if sys.argv[1:2] == [RUN]:
+        status = run(*sys.argv[2:])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # all is closed; DuckDB's binding would print pages of "leaks" while the interpreter ends
+    sys.exit(main(sys.argv[1:]))

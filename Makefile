@@ -18,8 +18,10 @@ ui: home ; @$(RUN)/dagster dev -w workspace.yaml
 # two processes, one thread each: most of the time goes to deployments that wait for their own processes
 test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not outside"
 
-# core without models
-quick: setup ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not model" tests/synthvlm_core
+# the foundations, captions and selection, without models: two minutes
+QUICK := captions parts pictures recipe selection store
+QUICK += $(patsubst %,test_%.py,contract engine floors golden graph hashing stages)
+quick: setup ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not model" $(addprefix tests/synthvlm_core/,$(QUICK))
 
 # what needs a server, a cluster or an environment of its own
 test-outside: setup ; @OMP_NUM_THREADS=1 $(RUN)/pytest -m outside tests --no-header -q || [ $$? = 5 ]

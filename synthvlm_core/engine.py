@@ -8,6 +8,7 @@ them once. A shard names itself by its bytes, so an engine may repeat and lose t
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import pyarrow as pa
 
@@ -42,13 +43,17 @@ def measure(
     done = 0
     for part in parts:
         function = function or measurement.load()
-        before = done
-        progress(what, before, total)
-        rows = function(part, lambda count, before=before: progress(what, before + count, total))  # type: ignore[misc]
+        progress(what, done, total)
+        rows = function(part, partial(_told, progress, what, done, total))
         shards.append(folder.put(rows, row_group_size=measurement.row_group_rows))
         done += part.num_rows
     progress(what, total, total)
     return shards
+
+
+def _told(progress: Progress, what: str, before: int, total: int, count: int) -> None:
+    """Tell the rows of earlier parts and `count` of this one."""
+    progress(what, before + count, total)
 
 
 def measure_missing(

@@ -150,10 +150,10 @@ def assemble(tower: Any, language: Any, tokenizer: Any, image_processor: Any, *,
     model.model.language_model = language.model
     model.lm_head = language.lm_head
     # The language model's own settings may name a temperature without sampling, which cannot be saved
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # ships so
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id
     )
-    processor = LlavaProcessor(  # type: ignore[no-untyped-call]
+    processor = LlavaProcessor(  # type: ignore[no-untyped-call]  # ships so
         image_processor=image_processor,
         tokenizer=tokenizer,
         patch_size=vision.patch_size,
@@ -173,7 +173,7 @@ def load(folder: str | Path) -> Vlm:
     arguments: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     model: Any = LlavaForConditionalGeneration.from_pretrained(folder, use_safetensors=True, dtype="auto", **arguments)
     # The processor's own loader would take the image processor that needs torchvision, whose pixels differ a little
-    processor = LlavaProcessor(  # type: ignore[no-untyped-call]
+    processor = LlavaProcessor(  # type: ignore[no-untyped-call]  # ships so
         image_processor=LlavaImageProcessorPil.from_pretrained(folder, **arguments),
         tokenizer=AutoTokenizer.from_pretrained(folder, **arguments),
         patch_size=model.config.vision_config.patch_size,

@@ -86,6 +86,7 @@ class OneOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         classes = tuple(dict.fromkeys(self.parts.values()))
         tag = classes[0].tag
+        # `|` cannot be told its members at run time
         choice: Any = Annotated[Union[classes], Field(discriminator=tag)] if len(classes) > 1 else classes[0]  # noqa: UP007
 
         def spelled_out(value: Any) -> Any:

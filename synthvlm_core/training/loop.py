@@ -184,17 +184,17 @@ class _Trainer(Trainer):
     trained_names: list[str]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # sized, as a sampler asks
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         assert output_dir is not None
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        values = dict(self.model.named_parameters())  # type: ignore[union-attr]
+        values = dict(self.model.named_parameters())  # type: ignore[union-attr]  # set by then
         save_file({n: values[n].detach().cpu().contiguous() for n in self.trained_names}, Path(output_dir, TRAINED))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         stored = load_file(Path(resume_from_checkpoint, TRAINED))
-        values = dict(self.model.named_parameters())  # type: ignore[union-attr]
+        values = dict(self.model.named_parameters())  # type: ignore[union-attr]  # set by then
         if set(stored) != set(self.trained_names):
             raise Mendable(f"{resume_from_checkpoint}: holds other parameters than are trained; delete the folder")
         with torch.no_grad():

@@ -19,6 +19,7 @@ from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.parts.generator import Drawer, Drawn, Generator, Request, seed_of
 from synthvlm_core.parts.part import Context, Part, kinds
+from synthvlm_core.parts.rule import Rule
 from synthvlm_core.parts.section import Section
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe import sections
@@ -158,3 +159,8 @@ def painted(seed: int, width: int = 64, height: int = 64) -> np.ndarray:
     pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
     noisy = (pixels + rng.integers(-25, 26, pixels.shape)).clip(0, 255)
     return (noisy / 255).astype(np.float32)
+
+
+def of_kind(rules: Sequence[Rule], kind: type[Rule]) -> Rule | None:
+    """The rule of a kind, if the recipe has it."""
+    return next((rule for rule in rules if isinstance(rule, kind)), None)

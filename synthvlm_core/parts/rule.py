@@ -5,7 +5,6 @@ Belongs here: the base of rules and the closed interval. Does not belong here: t
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,8 +49,3 @@ class Rule(Part):
         """Of a rule that names a file other than a model: `origin`, where it came from, and `sha256`, for the manifest.
         Empty for others."""
         return {}
-
-
-def of_kind(rules: Sequence[Rule], kind: type[Rule]) -> Rule | None:
-    """The rule of a kind, if the recipe has it."""
-    return next((rule for rule in rules if isinstance(rule, kind)), None)

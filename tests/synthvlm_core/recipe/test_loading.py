@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness import of_kind
 
 from synthvlm_core.captions.rules.flagged_words import FlaggedWords
 from synthvlm_core.errors import RecipeError
-from synthvlm_core.parts.rule import of_kind
 from synthvlm_core.recipe import loading
 from synthvlm_core.recipe.loading import PRESETS
 from synthvlm_core.recipe.sections import Recipe

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from harness import of_kind
 
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
@@ -12,7 +13,6 @@ from synthvlm_core.captions.rules.perplexity import Perplexity
 from synthvlm_core.captions.rules.special_characters import SpecialCharacters
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.images.generators.diffusers import Diffusers
-from synthvlm_core.parts.rule import of_kind
 from synthvlm_core.recipe import loading
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.scoring.scorers.ssim import Ssim

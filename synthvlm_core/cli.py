@@ -11,7 +11,7 @@ import typer
 
 from synthvlm_core import checking
 from synthvlm_core.errors import MENDABLE, Mendable
-from synthvlm_core.recipe import loading
+from synthvlm_core.recipe import documents, loading
 from synthvlm_core.store.objects import Store
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check(recipe: Recipe) -> None:
         _say(f"{name}: can run here")
         return
     _say(f"{name}: cannot run yet, {wrong} {'thing is' if wrong == 1 else 'things are'} to be mended")
-    if loaded.documents[0].path.parent == loading.PRESETS:
+    if loaded.documents[0].path.parent == documents.PRESETS:
         _say(f"To name your own files, write a recipe that begins with `extends: {loaded.documents[0].path.stem}`.")
     raise typer.Exit(1)
 

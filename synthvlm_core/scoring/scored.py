@@ -220,7 +220,7 @@ class ScoredPairs(Stage):
         made = engine.measure(
             measurement,
             folder,
-            # in the order of image shards, so that each is read once; they were cut in the order of caption ids
+            # in the order of image shards, so that each is read once, or twice where a shard of scores ends in it
             scratch.tables(f"select * from {wanted} order by shard, image_id", rows=min(shard_rows, SHARD_ROWS)),
             total=total,
             what=score.column,

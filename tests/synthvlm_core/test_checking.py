@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from synthvlm_core.checking import Problem, problems
-from synthvlm_core.recipe import loading
+from synthvlm_core.recipe import documents, loading
 from synthvlm_core.store.objects import Store
 from synthvlm_miniature import __file__ as miniature_package
 
@@ -239,7 +239,7 @@ def test_the_paper_names_what_is_left_out_and_what_is_missing() -> None:
         "training.vision_tower.id",
         *(f"training.variants.{number}.language_model.id" for number in range(3)),
     ]
-    lines = (loading.PRESETS / "paper.yaml").read_text().splitlines()
+    lines = (documents.PRESETS / "paper.yaml").read_text().splitlines()
     for problem, words in (
         (by_level["not applied"][0], "rule: perplexity"),
         (by_level["wrong"][-1], "instructions: data/llava"),
@@ -271,7 +271,7 @@ def test_inherited_wrong_is_told_where_it_stands(tmp_path: Path) -> None:
 
 
 def test_a_copied_preset_is_as_good_as_the_preset(tmp_path: Path) -> None:
-    shutil.copy(loading.PRESETS / "miniature.yaml", tmp_path / "mine.yaml")
+    shutil.copy(documents.PRESETS / "miniature.yaml", tmp_path / "mine.yaml")
     assert problems(loading.load_with_places(str(tmp_path / "mine.yaml"))) == []
 
 

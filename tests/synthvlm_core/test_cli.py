@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.cli import app
 from synthvlm_core.images.synthetic import SyntheticImages
-from synthvlm_core.recipe import loading
+from synthvlm_core.recipe import documents, loading
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.scoring.scored import ScoredPairs
 from synthvlm_core.store.objects import Store
 
-MINIATURE = (loading.PRESETS / "miniature.yaml").read_text()
+MINIATURE = (documents.PRESETS / "miniature.yaml").read_text()
 
 
 def synthvlm(*words: object, **environment: str) -> Result:

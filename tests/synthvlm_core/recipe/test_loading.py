@@ -12,7 +12,7 @@ from harness import of_kind
 from synthvlm_core.captions.rules.flagged_words import FlaggedWords
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.recipe import loading
-from synthvlm_core.recipe.loading import PRESETS
+from synthvlm_core.recipe.documents import PRESETS
 from synthvlm_core.recipe.sections import Recipe
 
 MINIATURE = (PRESETS / "miniature.yaml").read_text()

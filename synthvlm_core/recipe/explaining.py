@@ -1,0 +1,76 @@
+"""What is wrong with a recipe, in words: pydantic's problems as sentences with file, line and key.
+
+Belongs here: wording. Does not belong here: where a value stands (places.py), reading files (documents.py).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from synthvlm_core.recipe.documents import EXTENDS
+from synthvlm_core.recipe.places import Document, location_of, place_of
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.recipe.types import TAGS, Place, annotation_at, has, room_of, section_at
+
+
+def explained(documents: tuple[Document, ...], values: Any, problems: Sequence[Any]) -> list[str]:
+    """The problems as 'file:line: key: what is wrong, what was given'."""
+    bad = [problem["loc"] for problem in problems]
+    return [
+        _explain(documents, values, problem)
+        for problem in problems
+        # pydantic counts the items of a list without the bad ones, which are told already
+        if not (problem["type"] == "too_short" and any(_below(location, problem["loc"]) for location in bad))
+    ]
+
+
+def _explain(documents: tuple[Document, ...], values: Any, problem: Any) -> str:
+    kind, given = problem["type"], problem["input"]
+    message = problem["msg"].removeprefix("Value error, ")
+    location = _without_tags(problem["loc"], values)
+    shown = "" if isinstance(given, dict | list) or kind == "missing" else f" (given: {given!r})"
+    named = re.match(r"([a-z_]+(?:\.[a-z0-9_]+)*): ", message)
+    if kind == "value_error" and named and _below(location_of(named[1]), location):
+        # a check of a whole section says itself which key it is about
+        location = location_of(named[1])
+        message = message.removeprefix(named[0])
+    elif kind == "extra_forbidden":
+        section = section_at(values, location[:-1])
+        keys = [*([EXTENDS] if section is Recipe else []), *(section.model_fields if section else [])]
+        message, shown = f"unknown key; allowed here: {', '.join(key for key in keys if key != 'folder')}", ""
+    elif kind == "union_tag_invalid":
+        tag = problem["ctx"]["discriminator"].strip("'")
+        location = (*location, tag)
+        message, shown = _allowed(problem["ctx"]["expected_tags"]), f" (given: {problem['ctx']['tag']!r})"
+    elif kind == "union_tag_not_found":
+        location = (*location, problem["ctx"]["discriminator"].strip("'"))
+        room = room_of(annotation_at(values, location[:-1]))
+        message = f"missing; {_allowed(', '.join(room.parts) if room else '')}"
+    elif kind == "literal_error":
+        message = _allowed(problem["ctx"]["expected"])
+    key = ".".join(str(part) for part in location) or "recipe"
+    return f"{place_of(documents, values, location)}: {key}: {message}{shown}"
+
+
+def _allowed(words: str) -> str:
+    """What pydantic enumerates, without its quotes."""
+    return f"allowed here: {re.sub(' or ', ', ', words).replace(chr(39), '')}"
+
+
+def _without_tags(location: Place, values: Any) -> Place:
+    """A location of pydantic's without the words that it inserts for the kind of a part."""
+    found: list[int | str] = []
+    here: Any = values
+    for part in location:
+        if has(here, part):
+            here = here[part]
+        elif here == part or (isinstance(here, dict) and part in [here.get(tag) for tag in TAGS]):
+            continue
+        else:
+            here = None
+        found.append(part)
+    return tuple(found)
+
+
+def _below(location: Place, other: Place) -> bool:
+    return len(location) > len(other) and location[: len(other)] == other

@@ -99,10 +99,8 @@ def synthetic_images(stage: SyntheticImages) -> Metadata:
 def scored_pairs(stage: ScoredPairs) -> Metadata:
     """Means against thresholds, histograms, and the best, borderline and worst pairs."""
     statistics, selection = stage.statistics, stage.recipe.selection
-    bounds = {
-        score: [found[score] for found in (selection.floor, selection.source_thresholds.mean) if score in found]
-        for score in statistics
-    }
+    means = selection.source_thresholds.of(stage.partition).mean
+    bounds = {score: [found[score] for found in (selection.floor, means) if score in found] for score in statistics}
     title = f"{stage.partition}: {stage.manifest['pairs']:,} pairs, floor and thresholds dashed"
     pairs = [
         (row["data"], row["text"], f"{row['place']} {', '.join(f'{value:.3f}' for value in row['scores'].values())}")

@@ -10,16 +10,20 @@ stages it reads (`.raw`), and works out its key and reads its manifest once: pas
     key             code version, what the inputs hold and what weights are: names the result in the store
 """
 
+import logging
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from synthvlm_core.errors import Mendable, NotMaterialized
+from synthvlm_core.errors import NotMaterialized
 from synthvlm_core.parts.part import Context
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe
-from synthvlm_core.store.objects import Store
+from synthvlm_core.store.documents import Made
+from synthvlm_core.store.objects import DamagedObject, Store
 from synthvlm_core.store.shards import Shard, shards_of
+
+log = logging.getLogger(__name__)
 
 
 class Stage(ABC):
@@ -29,6 +33,8 @@ class Stage(ABC):
     """The asset's name."""
     over: ClassVar[Literal["source", "set", "variant"]]
     """What its partitions are."""
+    form: ClassVar[Any]
+    """What its manifest must be: a TypedDict."""
 
     def __init__(self, store: Store, recipe: Recipe, partition: str) -> None:
         self.store, self.recipe, self.partition = store, recipe, partition
@@ -73,11 +79,27 @@ class Stage(ABC):
         return found
 
     def find(self) -> dict[str, Any] | None:
-        """The manifest, None if there is none yet. Raises NotMaterialized if an input is not there yet."""
-        found: dict[str, Any] | None = self.store.get_json(self.manifest_path)
-        if found is not None and not isinstance(found, dict):
-            raise Mendable(f"{self.store.unstrip(self.manifest_path)}: no manifest; delete it and materialize again")
+        """The manifest, None if there is none yet.
+
+        Raises:
+            NotMaterialized: if an input is not there yet.
+            DamagedDocument: if something else stands in its place.
+        """
+        found: dict[str, Any] | None = self.store.get_json(self.manifest_path, self.form, self.remedy)
         return found
+
+    def find_sound(self) -> dict[str, Any] | None:
+        """As `find`, for whoever makes the stage: a damaged manifest is named in the log, and as good as none."""
+        try:
+            return self.find()
+        except DamagedObject as damage:
+            log.warning("%s; it is made again now", damage)
+            return None
+
+    @property
+    def remedy(self) -> str:
+        """What to do about damage."""
+        return f"materialize {self.name} of {self.partition!r} again"
 
     def not_there_yet(self) -> NotMaterialized:
         """The one error for a stage that has not run for these inputs."""
@@ -104,12 +126,14 @@ class Stage(ABC):
 
     def previous(self) -> tuple[str, dict[str, Any]] | None:
         """Folder and manifest of what a recipe of this name made last, under whatever settings; None if nothing."""
-        latest = self.store.get_json(self._latest)
-        if not isinstance(latest, dict) or ".." in str(latest.get("manifest", "..")):
+        try:
+            latest = self.store.get_json(self._latest, Made)
+            path = self.store.path(latest["manifest"]) if latest else ""
+            found: dict[str, Any] | None = self.store.get_json(path, self.form) if latest else None
+        except DamagedObject as damage:
+            log.warning("%s; what was made last is not known", damage)
             return None
-        path = self.store.path(str(latest["manifest"]))
-        found = self.store.get_json(path)
-        return (path.rpartition("/")[0], found) if isinstance(found, dict) else None
+        return (path.rpartition("/")[0], found) if found is not None else None
 
     @property
     def _latest(self) -> str:

@@ -7,15 +7,18 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from synthvlm_core import hashing
+from synthvlm_core.findings import Finding
 from synthvlm_core.models.vlm import Vlm
 from synthvlm_core.recipe import loading
 from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release import checks, verdict
 from synthvlm_core.release.formats import huggingface
 from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.scoring.scored import score_columns
@@ -129,9 +132,9 @@ def tiny_vlm(tiny_recipe: Recipe) -> Vlm:
     return vlm.build(tiny_recipe, tiny_recipe.variant(VARIANT), "crop")
 
 
-def drawn_pairs(rows: int, size: int = 32) -> list[dict[str, object]]:
+def drawn_pairs(rows: int, size: int = 32) -> list[dict[str, Any]]:
     """`image_id`, `text` and `image` of drawn scenes."""
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for number in range(rows):
         rng = np.random.default_rng([1, number])
         scene = sample_scene(rng)
@@ -166,9 +169,22 @@ def release(store: Store, recipe: Recipe, name: str, *, first: int = 0) -> None:
     for number, at in enumerate((0, 30)):  # two files, so that a block of rows lies in more than one
         part = whole.slice(at, 30 if number == 0 else PAIRS - 30)
         product.put(f"data/train-{number:05d}-of-00002.parquet", huggingface.encode(part, table))
-    product.seal({"name": stage.release_name, "recipe": recipe.name, "set": name, "content_hash": content})
-    latest = {"content_hash": content, "recipe": recipe.name, "set": name}
-    store.put_json(store.path("releases", stage.release_name, "latest.json"), latest)
+    product.seal(
+        {
+            "name": stage.release_name,
+            "recipe": recipe.name,
+            "set": name,
+            "content_hash": content,
+            "rows": PAIRS,
+            "picture_bytes": sum(len(pair["image"]["bytes"]) for pair in drawn),
+            "report": {"pairs": PAIRS, "threshold_score": 1.5, "means": {}, "sources": {}},
+            "formats": {},
+        }
+    )
+    pointer = {"content_hash": content, "recipe": recipe.name, "set": name}
+    store.put_json(store.path("releases", stage.release_name, "candidate.json"), pointer)
+    for holds in checks.PROPERTIES:  # nothing was selected or scored, so that no check could find out
+        verdict.keep(Synthvlm100k(store, recipe, name), holds, Finding(True, "stated by a test"))
 
 
 @pytest.fixture

@@ -100,7 +100,8 @@ def rows_add_up(stage: FilteredCaptions) -> Finding:
 
 def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
     """Every kept caption passes every rule: what is cheap is measured anew from the stored text, what a model measured
-    is read from the stored measurements and must be there for each."""
+    is read from the stored measurements and must be there for each. It warns where the recipe has rules that were not
+    applied."""
     broken: dict[str, int] = {}
     rows = sum(table.num_rows for table in stage.kept(["caption_id"]))
     with sql.scratch() as scratch:
@@ -134,9 +135,16 @@ def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
     named = ", ".join(f"{name}: {count}" for name, count in broken.items() if count)
     skipped = stage.manifest["not_applied"]
     summary = f"kept captions that break a rule: {named or 'none'} of {rows}"
+    if named:
+        summary += f"; delete {stage.store.unstrip(stage.path)} and {stage.remedy}"
     if skipped:
-        summary += f"; not applied: {', '.join(skipped)}"
-    return Finding(not named, summary, {"captions": rows, **broken, "rules_not_applied": len(skipped)})
+        summary += f"; rules of the recipe that were not applied: {'; '.join(f'{n} ({w})' for n, w in skipped.items())}"
+    return Finding(
+        not named and not skipped,
+        summary,
+        {"captions": rows, **broken, "rules_not_applied": len(skipped)},
+        warning=not named,
+    )
 
 
 def rejected_share_is_usual(stage: FilteredCaptions) -> Finding:

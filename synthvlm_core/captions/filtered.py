@@ -24,11 +24,33 @@ from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.stages import Stage
 from synthvlm_core.store import records, shards, sql
+from synthvlm_core.store.documents import Count, Hash, Json, Sealed, document
 from synthvlm_core.store.measurements import Measurement
 from synthvlm_core.store.shards import DamagedShard, Folder
 from synthvlm_core.store.sql import Relation, Scratch
 
 VERSION = 1
+
+
+@document
+class Manifest(Sealed):
+    """A decision about the captions of a source."""
+
+    rows: Count
+    captions: Count
+    merged: Count
+    kept: Count
+    rejected: Count
+    rejected_by_rule: dict[str, int]
+    content_hash: Hash
+    measured: Count
+    measured_by_family: dict[str, int]
+    histograms: dict[str, Json]
+    rules: list[Json]
+    not_applied: dict[str, str]
+    inputs: Json
+
+
 TABLES = {"kept": records.FILTERED_CAPTIONS, "rejected": records.REJECTED}
 
 
@@ -80,6 +102,7 @@ class FilteredCaptions(Stage):
 
     name = "filtered_captions"
     over = "source"
+    form = Manifest
 
     @classmethod
     def code_version(cls, recipe: Recipe) -> str:
@@ -148,7 +171,7 @@ class FilteredCaptions(Stage):
             The manifest: rows in, captions, kept, rejected, merged, rejected_by_rule, histograms, content_hash of the
             kept captions, the inputs it was decided from and the rules not applied.
         """
-        found = shards.sealed(self.store, self.path, self.folders)
+        found = shards.sealed(self.store, self.path, self.folders, self.form)
         if found is not None:
             self.made(found)
             return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from synthvlm_core import hashing
 from synthvlm_core.captions import files, judging
 from synthvlm_core.errors import Mendable, NotMaterialized
@@ -22,9 +24,43 @@ from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.stages import Stage
 from synthvlm_core.store import records, shards
+from synthvlm_core.store.documents import Count, Hash, ShardEntry, document
+from synthvlm_core.store.objects import DamagedObject
 from synthvlm_core.store.shards import Folder, Shard
 
 VERSION = 1
+
+
+@document
+class FileSummary(TypedDict):
+    """One input file, as the source's manifest names it."""
+
+    file: str
+    key: Hash
+    rows: Count
+    quarantined: Count
+
+
+@document
+class FileManifest(FileSummary):
+    """One input file, read and sealed."""
+
+    reasons: dict[str, int]
+    content_hash: Hash
+    shards: dict[str, list[ShardEntry]]
+
+
+@document
+class Manifest(TypedDict):
+    """The files that make up a source."""
+
+    rows: Count
+    quarantined: Count
+    reasons: dict[str, int]
+    content_hash: Hash
+    files: list[FileSummary]
+
+
 TABLES = {"captions": records.RAW_CAPTIONS, "quarantine": records.QUARANTINE}
 
 
@@ -38,6 +74,7 @@ class RawCaptions(Stage):
 
     name = "raw_captions"
     over = "source"
+    form = Manifest
 
     @classmethod
     def code_version(cls, recipe: Recipe) -> str:
@@ -69,7 +106,7 @@ class RawCaptions(Stage):
         for done, (file, key) in enumerate(zip(inputs, _file_keys(inputs), strict=True)):
             progress("files", done, len(inputs))
             path = self._path(key)
-            sealed = shards.sealed(self.store, path, self._folders(key))
+            sealed = shards.sealed(self.store, path, self._folders(key), FileManifest)
             found.append(sealed or self._read_file(file, key, shard_rows))
         progress("files", len(inputs), len(inputs))
 
@@ -94,7 +131,7 @@ class RawCaptions(Stage):
         now = _file_keys(files.input_files(self.source, self.recipe.folder))
         try:
             before = [file["key"] for file in self.manifest["files"]]
-        except (Mendable, KeyError, TypeError):  # never read, or the manifest is damaged: read again
+        except Mendable:  # never read, or the manifest is damaged: read again
             before = []
         return None if now == before else hashing.of_json([reader_key(self.source), now])
 
@@ -109,8 +146,10 @@ class RawCaptions(Stage):
         read, unread = [], []
         for file, key in zip(inputs, _file_keys(inputs), strict=True):
             try:
-                sealed = self.store.get_json(f"{self._path(key)}/{shards.MANIFEST}")
-            except Mendable:  # damaged: `make` reads the file again
+                sealed: dict[str, Any] | None = self.store.get_json(
+                    f"{self._path(key)}/{shards.MANIFEST}", FileManifest
+                )
+            except DamagedObject:  # `make` reads the file again
                 sealed = None
             if sealed is None:
                 unread.append(file.name)
@@ -141,9 +180,11 @@ class RawCaptions(Stage):
             yield from folder.tables((shard.name for shard in found), columns)
 
     def _shards_of(self, key: str) -> dict[str, tuple[Folder, list[Shard]]]:
-        sealed = self.store.get_json(f"{self._path(key)}/{shards.MANIFEST}")
+        sealed: dict[str, Any] | None = self.store.get_json(
+            f"{self._path(key)}/{shards.MANIFEST}", FileManifest, self.remedy
+        )
         if sealed is None:
-            raise NotMaterialized(f"{self._path(key)} has lost its manifest: materialize raw_captions again")
+            raise NotMaterialized(f"{self._path(key)} has lost its manifest: {self.remedy}")
         return {table: (folder, shards.shards_of(sealed, table)) for table, folder in self._folders(key).items()}
 
     def _read_file(self, file: InputFile, key: str, shard_rows: int) -> dict[str, Any]:

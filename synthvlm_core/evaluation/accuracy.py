@@ -18,11 +18,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation import intervals
 from synthvlm_core.evaluation.grading import normalised
 from synthvlm_core.parts.benchmark import Answered
+from synthvlm_core.store.documents import Count, document
 
 OVERALL = "overall"
 KEPT_CHARACTERS = 200
@@ -30,6 +32,42 @@ KEPT_CHARACTERS = 200
 
 Difference = dict[str, float]
 """difference, low, high, n."""
+
+
+@document
+class Numbers(TypedDict):
+    """Of some questions. A number that they do not allow is null."""
+
+    asked: Count
+    n: Count
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    chance: float | None
+    majority: float | None
+
+
+@document
+class Answer(TypedDict):
+    """One question as it was answered."""
+
+    id: str
+    picture: str | None
+    kind: str
+    question: str
+    truth: list[str]
+    answer: str
+    right: float | None
+
+
+@document
+class Accuracies(TypedDict):
+    """Of one benchmark."""
+
+    overall: Numbers
+    by_kind: dict[str, Numbers]
+    by_split: dict[str, Numbers]
+    answers: list[Answer]
 
 
 class OtherQuestions(Mendable):

@@ -11,13 +11,15 @@ A benchmark that was asked is not asked again when another joins the recipe.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from PIL import Image
+from typing_extensions import TypedDict
 
 from synthvlm_core import hashing
 from synthvlm_core.errors import Mendable, NotMaterialized
@@ -30,15 +32,49 @@ from synthvlm_core.parts.section import definition, named
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.stages import Stage, context
+from synthvlm_core.store.documents import Hash, Json, document
+from synthvlm_core.store.objects import DamagedDocument, DamagedObject
 from synthvlm_core.training.asking import ask
 from synthvlm_core.training.data.pictures import local_file
 from synthvlm_core.training.tuned import VlmCheckpoint
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised when the same answers give another result."""
 LANGUAGE_VERSION = 1
 """Raised when the same models and texts give another perplexity."""
 EXAMPLES = 12
+_RESULT = ("benchmarks", "not_applied", "language")
+"""Keys of a manifest that its content hash is over."""
+
+
+@document
+class Inputs(TypedDict):
+    """What was asked."""
+
+    checkpoint: Hash
+
+
+@document
+class Result(TypedDict):
+    """Of one benchmark, or the perplexities."""
+
+    inputs: Inputs
+    found: Json
+    content_hash: NotRequired[Hash]
+    """Of `found`; results from before it was kept have none."""
+
+
+@document
+class Manifest(TypedDict):
+    """All results of a checkpoint."""
+
+    benchmarks: dict[str, accuracy.Accuracies]
+    not_applied: dict[str, str]
+    language: dict[str, float] | None
+    content_hash: Hash
+    inputs: Inputs
 
 
 class NothingToAsk(Mendable):
@@ -65,6 +101,7 @@ class Evaluation(Stage):
 
     name = "evaluation"
     over = "variant"
+    form = Manifest
 
     @classmethod
     def code_version(cls, recipe: Recipe) -> str:
@@ -111,7 +148,12 @@ class Evaluation(Stage):
 
     def find(self) -> dict[str, Any] | None:
         found = super().find()
-        return found if found is not None and self._is_of_checkpoint(found) else None
+        if found is None or not self._is_of_checkpoint(found):
+            return None
+        if found["content_hash"] != hashing.of_json({name: found[name] for name in _RESULT}):
+            where = self.store.unstrip(self.manifest_path)
+            raise DamagedDocument(f"{where}: its numbers are not those that were stored; {self.remedy}")
+        return found
 
     def make(self, progress: Progress = silent) -> dict[str, Any]:
         """Ask what was not asked yet, and put the numbers together.
@@ -129,7 +171,7 @@ class Evaluation(Stage):
         if not self.benchmarks:
             why = "; ".join(f"{title}: {reason}" for title, reason in self.not_applied.items())
             raise NothingToAsk(f"evaluation.benchmarks: none of them can be run ({why})")
-        if (found := self.find()) is not None:
+        if (found := self.find_sound()) is not None:
             return self.made(found)
         with self.checkpoint.product.local_folder() as folder:
             model = _Once(lambda: vlm.load(folder))
@@ -138,7 +180,7 @@ class Evaluation(Stage):
                 "not_applied": self.not_applied,
                 "language": self._language(model),
             }
-        result["content_hash"] = hashing.of_json(result)
+        result["content_hash"] = hashing.of_json({name: result[name] for name in _RESULT})
         result["variant"] = self.partition
         result["inputs"] = {**self._inputs, "checkpoint_key": self.checkpoint.key, "evaluation_key": self.key}
         self.store.put_json(self.manifest_path, result)
@@ -212,21 +254,26 @@ class Evaluation(Stage):
     def _measured(self, kind: str, defined: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What is stored under a definition for the checkpoint as it is, or what `measure` finds, stored."""
         path = f"{self.path}/{kind}/{defined}.json"
-        stored = self.store.get_json(path)
+        try:
+            stored: dict[str, Any] | None = self.store.get_json(path, Result)
+            if stored is not None and stored.get("content_hash") not in (None, hashing.of_json(stored["found"])):
+                raise DamagedDocument(f"{self.store.unstrip(path)}: its numbers are not those that were stored")
+        except DamagedObject as damage:
+            log.warning("%s; it is measured again now", damage)
+            stored = None
         if stored is None or not self._is_of_checkpoint(stored):
-            stored = {"inputs": self._inputs, "found": measure()}
+            found = measure()
+            stored = {"inputs": self._inputs, "found": found, "content_hash": hashing.of_json(found)}
             self.store.put_json(path, stored)
-        found: dict[str, Any] = stored["found"]
-        return found
+        return dict(stored["found"])
 
     @property
     def _inputs(self) -> dict[str, str]:
         return {"checkpoint": self.checkpoint.manifest["content_hash"]}
 
-    def _is_of_checkpoint(self, stored: Any) -> bool:
+    def _is_of_checkpoint(self, stored: dict[str, Any]) -> bool:
         """Whether a stored result is about the files of the checkpoint, which may have been trained again elsewhere."""
-        inputs = stored.get("inputs") if isinstance(stored, dict) else None
-        return isinstance(inputs, dict) and inputs.get("checkpoint") == self._inputs["checkpoint"]
+        return bool(stored["inputs"]["checkpoint"] == self._inputs["checkpoint"])
 
     def _definition_of(self, benchmark: Benchmark) -> str:
         return self._definitions[benchmark.title]

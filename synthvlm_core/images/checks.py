@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthvlm_core import hashing
-from synthvlm_core.findings import Finding
+from synthvlm_core.findings import Finding, Sample
 from synthvlm_core.hashing import ContentHash
 from synthvlm_core.images.decoding import UndecodableImage, decode
 from synthvlm_core.images.drawing import image_id
@@ -23,8 +23,8 @@ from synthvlm_core.parts.generator import Encoding, Generator, seed_of
 from synthvlm_core.store import sql
 from synthvlm_core.store.shards import DamagedShard
 
-SAMPLE = 500
-"""Pictures decoded per check: enough to meet, with 99 % certainty, damage that touches 1 % of them."""
+LEAST_LOOKED_AT = 500
+"""Pictures that a check decodes at least: enough to meet, with 99 % certainty, damage that touches 1 % of them."""
 LOSSY_TOLERANCE = 0.8
 """A lossy picture may lie just below a bound on spread that its pixels passed: this share of the bound is asked."""
 
@@ -49,15 +49,13 @@ def images_add_up(stage: SyntheticImages) -> Finding:
     )
 
 
-def images_decode(stage: SyntheticImages, sample: int | None = SAMPLE) -> Finding:
-    """Images that count have the recipe's size in their columns; those sampled decode to it and are healthy.
-
-    Args:
-        sample: most pictures decoded, evenly over the shards, always the same; None decodes all.
-    """
+def images_decode(stage: SyntheticImages) -> Finding:
+    """Images that count have the recipe's size in their columns; those sampled, evenly over the shards and always the
+    same, decode to it and are healthy."""
     generator = stage.recipe.generator
     size = (generator.width, generator.height)
-    step = 1 if sample is None else max(1, -(-stage.manifest["healthy"] // sample))
+    sample = Sample(stage.manifest["healthy"], stage.recipe.checks.share, LEAST_LOOKED_AT)
+    step = max(1, sample.total // max(1, sample.size))
     wrong: list[str] = []
     images = decoded = 0
     for rows in stage.counting_images():
@@ -71,8 +69,8 @@ def images_decode(stage: SyntheticImages, sample: int | None = SAMPLE) -> Findin
         images += rows.num_rows
     return Finding(
         not wrong,
-        "; ".join(wrong[:5]) or f"{images} images of {size[0]} x {size[1]} pixels, {decoded} of them decoded",
-        {"images": images, "decoded": decoded, "wrong": len(wrong)},
+        "; ".join(wrong[:5]) or f"{images} images of {size[0]} x {size[1]} pixels; decoded {sample.told('of them')}",
+        {"images": images, "decoded": decoded, "power": sample.power, "wrong": len(wrong)},
     )
 
 

@@ -5,6 +5,7 @@ comes about (generators/), which are requested (wanted.py), what makes one unhea
 """
 
 import functools
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,8 +19,11 @@ from synthvlm_core.images.health import health
 from synthvlm_core.parts.generator import Drawer, Drawn, Generator, Request
 from synthvlm_core.parts.part import Context
 from synthvlm_core.store.measurements import Measure, Measurement
+from synthvlm_core.store.objects import DamagedObject
 from synthvlm_core.store.records import SYNTHETIC_IMAGES
 from synthvlm_core.store.shards import Folder
+
+log = logging.getLogger(__name__)
 
 SHARD_ROWS = 256
 """Images drawn between two writes: what a kill can cost."""
@@ -52,7 +56,13 @@ def measurement(generator: Generator, context: Context, source: str, definition:
 def environments(folder: Folder) -> list[Any]:
     """On what the shards of a folder were drawn, in the order of hashes."""
     path = f"{folder.path}/environments"
-    return [folder.store.get_json(f"{path}/{name}") for name in folder.store.files(path, ".json")]
+    found = []
+    for name in folder.store.files(path, ".json"):
+        try:
+            found.append(folder.store.get_json(f"{path}/{name}", dict[str, Any]))
+        except DamagedObject as damage:  # what was drawn stands; it is only not known any more on what
+            log.warning("%s", damage)
+    return found
 
 
 def _load(generator: Generator, context: Context, source: str, definition: str, folder: Folder) -> Measure:

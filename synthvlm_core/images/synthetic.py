@@ -15,11 +15,14 @@ again keeps its id, and may get other last bits. Nothing wrong is reused then: s
 manifest's content hash is over the hashes of the pictures.
 """
 
+import logging
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from synthvlm_core import engine, hashing
 from synthvlm_core.captions.filtered import FilteredCaptions
@@ -33,11 +36,45 @@ from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.stages import Stage, context
 from synthvlm_core.store import sql
+from synthvlm_core.store.documents import Count, Hash, Json, document
+from synthvlm_core.store.objects import DamagedObject
 from synthvlm_core.store.records import SYNTHETIC_IMAGES
 from synthvlm_core.store.shards import Folder
 from synthvlm_core.store.sql import Relation, Scratch
 
+log = logging.getLogger(__name__)
+
 VERSION = 1
+
+
+@document
+class ShardOfImages(TypedDict):
+    """A shard that holds images of the source, and how many of them count."""
+
+    name: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.parquet$")]
+    counting: Count
+
+
+@document
+class Manifest(TypedDict):
+    """Which images of a source count."""
+
+    captions: Count
+    wanted: Count
+    healthy: Count
+    given_up: Count
+    attempts: Count
+    unhealthy: Count
+    refused: Count
+    redrawn: Count
+    truncated_prompts: Count
+    content_hash: Hash
+    definition: Hash
+    shards: list[ShardOfImages]
+    inputs: Json
+    environments: list[Any]
+
+
 UNDECIDED = ("images_per_caption", "health.max_attempts")
 """How many images a caption gets and how often one is tried again decides which images there are, not what they are:
 raising either draws the missing ones only."""
@@ -66,6 +103,7 @@ class SyntheticImages(Stage):
 
     name = "synthetic_images"
     over = "source"
+    form = Manifest
 
     @classmethod
     def code_version(cls, recipe: Recipe) -> str:
@@ -126,8 +164,7 @@ class SyntheticImages(Stage):
         generator, folder = self.recipe.generator, self.folder
         if (why := generator.unavailable(self.context)) is not None:
             raise RecipeError(f"generator: {generator.kind_name}: {why}")
-        self.store.sweep(folder.path)
-        if self.find() is not None:
+        if self._was_declared():
             for name in folder.names():
                 folder.is_sound(name)
         measurement = drawing.measurement(generator, self.context, self.partition, self.definition, folder)
@@ -161,6 +198,14 @@ class SyntheticImages(Stage):
             }
         self.store.put_json(self.manifest_path, found)
         return self.made(found)
+
+    def _was_declared(self) -> bool:
+        """Whether there is a manifest, sound or damaged."""
+        try:
+            return self.find() is not None
+        except DamagedObject as damage:
+            log.warning("%s; it is made again now", damage)
+            return True
 
     @property
     def shard_names(self) -> list[str]:

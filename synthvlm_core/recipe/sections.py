@@ -49,12 +49,25 @@ class Captions(Section):
 Bounds = Annotated[dict[str, float], Absent({})]
 
 
-class SourceThresholds(Section):
-    """What the scores of a source must reach, else none of its pairs is taken and nothing is released."""
+class Thresholds(Section):
+    """What the scores of a source must reach."""
 
     mean: Bounds = Field(default_factory=dict)
     """Least mean by score; `weighted_score` is one of them."""
     share_above_floor: Annotated[Share | None, Absent(None)] = None
+
+
+class SourceThresholds(Thresholds):
+    """What the scores of every source must reach, else none of its pairs is taken and nothing is released."""
+
+    by_source: Annotated[dict[str, Thresholds], Absent({})] = Field(default_factory=dict)
+    """By source, what stands there in place of the others' thresholds, key by key."""
+
+    def of(self, source: str) -> Thresholds:
+        """The thresholds of one source."""
+        own = self.by_source.get(source, Thresholds())
+        share = self.share_above_floor if own.share_above_floor is None else own.share_above_floor
+        return Thresholds(mean={**self.mean, **own.mean}, share_above_floor=share)
 
 
 class ReleasedSet(Section):
@@ -79,6 +92,8 @@ class Selection(Section):
     floor: Bounds = Field(default_factory=dict)
     """By score, `weighted_score` among them: no pair below is ever taken."""
     source_thresholds: Annotated[SourceThresholds, Absent({})] = SourceThresholds()
+    may_be_empty: Annotated[tuple[Name, ...], Incidental()] = ()
+    """Sources that need not have a pair which can be taken; any other without one stops a release."""
     sets: Annotated[tuple[ReleasedSet, ...], Field(min_length=1)]
     """The first is the paper's; controls and other sizes follow."""
 
@@ -173,6 +188,13 @@ class Evaluation(Section):
         return self
 
 
+class Checks(Section):
+    """How closely stored work is looked at. Changes no result."""
+
+    share: Annotated[Share, Incidental()] = 0.01
+    """Of pictures decoded and scores computed again by checks, of a few hundred at least; 1.0 looks at all."""
+
+
 class Recipe(Section):
     """A whole recipe."""
 
@@ -189,6 +211,7 @@ class Recipe(Section):
     release: Release
     training: Training
     evaluation: Evaluation
+    checks: Annotated[Checks, Incidental()] = Checks()
     folder: Annotated[str, Incidental()] = ""
     """Folder of the recipe file, set on loading: relative paths start here."""
 
@@ -204,11 +227,23 @@ class Recipe(Section):
             ("selection.weights", chosen.weights, ()),
             ("selection.floor", chosen.floor, (WEIGHTED,)),
             ("selection.source_thresholds.mean", chosen.source_thresholds.mean, (WEIGHTED,)),
+            *(
+                (f"selection.source_thresholds.by_source.{name}.mean", found.mean, (WEIGHTED,))
+                for name, found in chosen.source_thresholds.by_source.items()
+            ),
             *((f"selection.sets.{n}.weights", found.weights or {}, ()) for n, found in enumerate(chosen.sets)),
         ):
             for score in scores:
                 if score not in (*known, *more):
                     raise ValueError(f"{key}: {score!r} is no score of this recipe; there are {[*known, *more]}")
+        sources = [source.name for source in self.sources]
+        for key, names in (
+            ("selection.source_thresholds.by_source", chosen.source_thresholds.by_source),
+            ("selection.may_be_empty", chosen.may_be_empty),
+        ):
+            for name in names:
+                if name not in sources:
+                    raise ValueError(f"{key}: {name!r} is no source of this recipe; there are {sources}")
         sets = [found.name for found in chosen.sets]
         for number, variant in enumerate(self.training.variants):
             if variant.selection not in sets:

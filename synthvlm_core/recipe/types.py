@@ -26,6 +26,8 @@ def section_of(annotation: Any, value: Any) -> type[Section] | None:
     plain = bare(annotation)
     if isinstance(plain, type) and issubclass(plain, Section):
         return plain
+    if get_origin(plain) is dict:  # its keys are free, whatever its values are
+        return None
     for argument in get_args(plain):
         if (found := section_of(argument, value)) is not None:
             return found
@@ -45,7 +47,9 @@ def annotation_at(values: Any, location: Place) -> Any:
     annotation: Any = Recipe
     here: Any = values
     for part in location:
-        if isinstance(part, int):
+        if get_origin(bare(annotation)) is dict:
+            annotation = get_args(bare(annotation))[1]
+        elif isinstance(part, int):
             annotation = next(iter(get_args(bare(annotation))), None)
         else:
             section = section_of(annotation, here)

@@ -11,7 +11,7 @@ import yaml
 
 from synthvlm_core.parts.format import Format
 from synthvlm_core.parts.score import WEIGHTED
-from synthvlm_core.recipe.sections import Recipe, ReleasedSet
+from synthvlm_core.recipe.sections import Recipe, ReleasedSet, Thresholds
 from synthvlm_core.release.formats.huggingface import HuggingFace
 
 _CHOSEN = {
@@ -107,9 +107,17 @@ def _number(value: float | None) -> str:
 
 
 def _thresholds(recipe: Recipe) -> dict[str, float]:
-    thresholds = recipe.selection.source_thresholds
+    whole = recipe.selection.source_thresholds
+    found = _named(whole, "")
+    for source, own in whole.by_source.items():
+        found |= _named(own, f"{source}: ")
+    return found
+
+
+def _named(thresholds: Thresholds, prefix: str) -> dict[str, float]:
     share = {} if thresholds.share_above_floor is None else {"share above the floor": thresholds.share_above_floor}
-    return {**{f"mean {score}": bound for score, bound in thresholds.mean.items()}, **share}
+    named = {**{f"mean {score}": bound for score, bound in thresholds.mean.items()}, **share}
+    return {f"{prefix}{name}": bound for name, bound in named.items()}
 
 
 def _bounds(bounds: dict[str, float]) -> str:

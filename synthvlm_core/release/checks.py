@@ -1,31 +1,35 @@
-"""What must hold for a set's latest release, found out from its stored files.
+"""What must hold for a set, found out from its stored files.
 
-Belongs here: properties of synthvlm_100k as Findings. Does not belong here: selecting (selection/) or what happens
-when one fails (synthvlm_assets).
+Belongs here: properties of synthvlm_100k as Findings. Does not belong here: selecting (selection/), what follows from
+them (verdict.py) and how they are shown (synthvlm_assets).
 """
 
 import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from synthvlm_core import hashing
-from synthvlm_core.findings import Finding
+from synthvlm_core.findings import Finding, Sample
 from synthvlm_core.hashing import ContentHash
 from synthvlm_core.parts.format import Format, Pair
 from synthvlm_core.parts.score import WEIGHTED
 from synthvlm_core.release.formats.huggingface import HuggingFace
 from synthvlm_core.release.gathering import with_turns
 from synthvlm_core.release.released import REMEDY, Synthvlm100k
-from synthvlm_core.scoring import summary
+from synthvlm_core.scoring import scoring, summary
 from synthvlm_core.scoring.scored import score_columns
 from synthvlm_core.selection import thresholds
 from synthvlm_core.store import sql
 from synthvlm_core.store.products import DamagedProduct
 from synthvlm_core.store.sql import Relation, Scratch
 
+BESIDES = ("manifest.json", "verdict/")
+"""What lies beside the files that a manifest names."""
+FROM_SCORES = "mend what the checks of scored_pairs tell, then materialize synthvlm_100k again"
 SHOWN = 5
 """Wrong pairs that a summary names."""
 _PAIRS = pa.schema([("image_id", pa.string()), ("said", pa.string()), ("picture_hash", pa.string())])
@@ -108,9 +112,10 @@ def no_pair_is_below_the_floor(stage: Synthvlm100k) -> Finding:
 
 @_of_readable_files
 def formats_agree(stage: Synthvlm100k) -> Finding:
-    """Every file has the bytes, and the rows have the content, that were released; every format says of every row what
-    it must, and of nothing else."""
-    if damage := stage.product.damage():
+    """Every file has the bytes, and the rows have the content, that were released, and no other file lies among them;
+    every format says of every row what it must, and of nothing else."""
+    damage = [*stage.product.damage(), *stage.product.foreign(besides=BESIDES)]
+    if damage:
         return Finding(False, "; ".join([*damage[:SHOWN], REMEDY]), {"damaged": len(damage)})
     context = stage.set_context(stage.manifest)
     further = [form for form in stage.formats() if not isinstance(form, HuggingFace)]
@@ -135,13 +140,48 @@ def formats_agree(stage: Synthvlm100k) -> Finding:
             else:
                 wrong += _differences(scratch, form, expected[form.kind_name], told)
     if content.hexdigest != stage.manifest["content_hash"]:
-        wrong.insert(0, f"the rows' content hash is {content.hexdigest}")
+        wrong.insert(0, f"the rows' content hash is {content.hexdigest}: delete {stage.store.unstrip(stage.location)}")
     names = ", ".join(form.kind_name for form in further)
     return Finding(
         not wrong,
         "; ".join([*wrong[:SHOWN], REMEDY]) if wrong else f"{count:,} rows, in {names or 'one format'} the same",
         {"rows": count, "formats": 1 + len(further), "wrong": len(wrong)},
     )
+
+
+@_of_readable_files
+def scores_are_of_the_pictures(stage: Synthvlm100k) -> Finding:
+    """Scores of released pairs, computed anew from the pictures and captions as they were released, are those that the
+    set states, up to each score's bound: a set cannot be better than its pictures, whatever was stored on the way."""
+    recipe = stage.recipe
+    sample = Sample(stage.manifest["rows"], recipe.checks.share, scoring.LEAST_LOOKED_AT)
+    furthest, wrong, looked_at = scoring.recomputed(recipe, _some(stage, sample))
+    told = ", ".join(f"{name} at most {apart:.1e}" for name, apart in furthest.items())
+    return Finding(
+        not wrong,
+        "; ".join([*wrong[:SHOWN], FROM_SCORES]) if wrong else f"{sample.told('pairs')}, scored again: {told} apart",
+        {**sample.numbers(), "looked_at": looked_at, "wrong": len(wrong)},
+    )
+
+
+PROPERTIES: tuple[Property, ...] = (
+    set_is_whole,
+    no_pair_is_below_the_floor,
+    scores_are_of_the_pictures,
+    formats_agree,
+)
+"""All that a set must pass before anybody uses it."""
+
+
+def _some(stage: Synthvlm100k, sample: Sample) -> Iterator[dict[str, Any]]:
+    """Rows of a set by lot: which depends on its content, so that another set is put to another sample."""
+    columns = ["image_id", "text", "image", *(column.name for column in score_columns(stage.recipe))]
+    content = stage.manifest["content_hash"]
+    most = sample.size * 2**128 // max(1, sample.total)
+    for part in stage.rows(columns):
+        for number, image_id in enumerate(part["image_id"].to_pylist()):
+            if int(hashing.digest(b"sample", content.encode(), image_id.encode()), 16) < most:
+                yield part.slice(number, 1).to_pylist()[0]
 
 
 def _pairs_of(stage: Synthvlm100k, form: Format) -> Iterator[Pair]:

@@ -8,23 +8,27 @@ recipe_file.py).
     releases/<name>/<content hash>/llava/, webdataset/, …   further formats, made from the table
     releases/<name>/<content hash>/README.md, recipe.json   the card, the resolved recipe
     releases/<name>/<content hash>/manifest.json            names every file with its hash
-    releases/<name>/latest.json                             names the content hash, recipe and set; written last
+    releases/<name>/<content hash>/verdict/*.json           what its checks found (verdict.py)
+    releases/<name>/candidate.json                          names the set that was made last, checked or not
+    releases/<name>/latest.json                             names the last one that passed every check
 
 `<name>` is the recipe's release name for the first set of `selection.sets`, `<release name>-<set>` for the others. The
 content hash is over the released rows, pictures and human turns included: the same pairs under the same instructions
 are the same release, whatever its formats. Rows and pictures of a release never change; a format that is asked for
 later is added to its folder, one that no longer is stays. Card, recipe and manifest are those of the last run.
+
+The stage is the candidate: what was made last. `latest` is for whoever uses sets, and follows the verdict.
 """
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, cast
 
 import pyarrow as pa
+from typing_extensions import TypedDict
 
 from synthvlm_core import hashing
 from synthvlm_core.errors import Mendable
@@ -42,7 +46,8 @@ from synthvlm_core.scoring.scored import ScoredPairs, score_columns
 from synthvlm_core.selection import selection
 from synthvlm_core.stages import Stage
 from synthvlm_core.store import records, sql
-from synthvlm_core.store.objects import Store
+from synthvlm_core.store.documents import Count, Files, Hash, Json, Named, document
+from synthvlm_core.store.objects import DamagedDocument, DamagedObject, Store
 from synthvlm_core.store.products import DamagedProduct, Product
 from synthvlm_core.store.records import Table
 from synthvlm_core.store.shards import MANIFEST
@@ -50,9 +55,62 @@ from synthvlm_core.store.shards import MANIFEST
 log = logging.getLogger(__name__)
 
 VERSION = 3
-LATEST = "latest.json"
+CANDIDATE, LATEST = "candidate.json", "latest.json"
 REMEDY = "materialize synthvlm_100k again"
 FORMATS = "synthvlm_core.release.formats"
+
+
+@document
+class OfSource(TypedDict):
+    """What a report says of a source."""
+
+    passed: bool
+    verdict: str
+    pairs: Count
+    available: Count
+    selected: Count
+    means: dict[str, float | None]
+
+
+@document
+class Report(TypedDict):
+    """What was selected: see `selection.report.of`."""
+
+    pairs: Count
+    threshold_score: float | None
+    means: dict[str, float | None]
+    sources: dict[str, OfSource]
+
+
+@document
+class FormatEntry(TypedDict):
+    """What wrote the files of a format."""
+
+    version: int
+    section: Json
+
+
+@document
+class Manifest(Files):
+    """A released set."""
+
+    name: str
+    set: str
+    content_hash: Hash
+    rows: Count
+    picture_bytes: Count
+    report: Report
+    formats: dict[str, FormatEntry]
+
+
+@document
+class Pointer(TypedDict):
+    """Names one release of a set."""
+
+    content_hash: Hash
+    recipe: NotRequired[Named]
+    """Releases of a version that did not name it are not read any more."""
+    set: NotRequired[Named]
 
 
 class FailingSource(Mendable):
@@ -68,6 +126,7 @@ class Synthvlm100k(Stage):
 
     name = "synthvlm_100k"
     over = "set"
+    form = Manifest
 
     def __init__(self, store: Store, recipe: Recipe, partition: str) -> None:
         super().__init__(store, recipe, partition)
@@ -93,29 +152,29 @@ class Synthvlm100k(Stage):
 
     @property
     def manifest_path(self) -> str:
-        """Where the manifest of the latest release lies. Raises NotMaterialized if nothing was released yet."""
+        """Where the manifest lies of the set that was made last. Raises NotMaterialized if there is none yet."""
         return f"{self.location}/{MANIFEST}"
 
     @property
     def location(self) -> str:
-        """Path of the latest release's folder. Raises NotMaterialized if nothing was released yet."""
-        latest = self._released_content()
-        if latest is None:
+        """Path of the folder of the set that was made last. Raises NotMaterialized if there is none yet."""
+        candidate = self._candidate
+        if candidate is None:
             raise self.not_there_yet()
-        return self._path(latest)
+        return self._path(candidate)
 
     def find(self) -> dict[str, Any] | None:
-        """The manifest of the latest release of this set, None if there is none yet.
+        """The manifest of the set that was made last, None if there is none yet.
 
         Raises:
             AnotherRecipe: if the release's name belongs to another recipe.
         """
-        latest = self._released_content()
-        return None if latest is None else self._product(latest).manifest()
+        candidate = self._candidate
+        return None if candidate is None else self._manifest(self._product(candidate), candidate)
 
     @cached_property
     def product(self) -> Product:
-        """The files of the latest release. Raises NotMaterialized if nothing was released yet."""
+        """The files of the set that was made last. Raises NotMaterialized if nothing was released yet."""
         product = self._product(self.manifest["content_hash"])
         product.take(self.manifest)
         return product
@@ -164,7 +223,7 @@ class Synthvlm100k(Stage):
             NotMaterialized: if a source is not scored yet, or a scored image is not stored any more.
             AnotherRecipe: if the release's name belongs to another recipe.
         """
-        self._released_content()  # refuses a name that is another recipe's before anything is spent
+        self._refuse_another_recipes()  # before anything is spent
         table = HuggingFace(format="huggingface")
         written: list[Format] = []
         with selection.ranked(self.scored, self.recipe, self.partition) as ranked, sql.scratch() as scratch:
@@ -173,7 +232,7 @@ class Synthvlm100k(Stage):
             count = rows.count
             content = rows.content_hash(self.recipe.release.instructions, self.recipe.seed)
             product = self._product(content)
-            before = self._before(product)
+            before = self._before(product, content)
             if _is_whole(product, before, table):
                 context = self.set_context(before)
             else:
@@ -201,15 +260,13 @@ class Synthvlm100k(Stage):
         product.put("recipe.json", recipe_file.published(self.recipe))
         product.put("README.md", card.render(self.recipe, self.chosen, values, formats, product.names()).encode())
         manifest = product.seal(values)
-        latest = {"content_hash": content, "recipe": self.recipe.name, "set": self.partition}
-        if self.store.get_json(self._release_path) != latest:
-            self.store.put_json(self._release_path, latest)
+        self._point(CANDIDATE, content)
         self.made(manifest)
         self.__dict__.pop("product", None)
         return {**manifest, "written": [form.kind_name for form in (*written, *further)]}
 
     def formats(self) -> list[Format]:
-        """The formats that the latest release has, those no longer asked for among them.
+        """The formats that the set has, those no longer asked for among them.
 
         Raises:
             NotMaterialized: if nothing was released yet.
@@ -228,31 +285,59 @@ class Synthvlm100k(Stage):
             seed=self.recipe.seed,
         )
 
-    @property
-    def _release_path(self) -> str:
-        return self.store.path("releases", self.release_name, LATEST)
+    def publish(self) -> None:
+        """Let `latest` name the set that was made last. For whoever knows that it passed every check."""
+        self._point(LATEST, self.manifest["content_hash"])
 
-    def _released_content(self) -> str | None:
-        """Content hash of the latest release of this set, None if there is none.
+    @property
+    def published(self) -> str | None:
+        """Content hash of the last set that passed every check, None if there is none."""
+        return self._content(LATEST)
+
+    @property
+    def _candidate(self) -> str | None:
+        """Content hash of the set that was made last. (Stores of a version without candidates have `latest` alone.)"""
+        return self._content(CANDIDATE) or self._content(LATEST)
+
+    def _pointer(self, name: str) -> str:
+        return self.store.path("releases", self.release_name, name)
+
+    def _point(self, name: str, content: str) -> None:
+        if self._named(name) != content:
+            pointer = {"content_hash": content, "recipe": self.recipe.name, "set": self.partition}
+            self.store.put_json(self._pointer(name), pointer)
+
+    def _named(self, name: str) -> str | None:
+        """As `_content`, for whoever points anew: a damaged pointer is named in the log, and as good as none."""
+        try:
+            return self._content(name)
+        except DamagedObject as damage:
+            log.warning("%s; it is written again now", damage)
+            return None
+
+    def _content(self, name: str) -> str | None:
+        """Content hash of the release of this set that a pointer names, None if there is none.
 
         Raises:
             AnotherRecipe: if the release's name belongs to another recipe.
+            DamagedDocument: if the pointer is none.
         """
-        found = self.store.get_json(self._release_path)
-        if found is None:
-            return None
-        where = self.store.unstrip(self._release_path)
-        content = found.get("content_hash") if isinstance(found, dict) else None
-        if not isinstance(content, str) or not re.fullmatch("[0-9a-f]{32}", content):
-            raise Mendable(f"{where} names no release; delete it and {REMEDY}")
-        if "recipe" not in found:  # of a version whose releases are not read any more
+        found = self.store.get_json(self._pointer(name), Pointer, REMEDY)
+        if found is None or "recipe" not in found:
             return None
         if found["recipe"] != self.recipe.name:
+            where = self.store.unstrip(self._pointer(name))
             raise AnotherRecipe(
                 f"{where}: the release {self.release_name!r} belongs to recipe {found['recipe']!r}, and recipe "
-                f"{self.recipe.name!r} may not move it; set release.name to a name of its own, or correct its name"
+                f"{self.recipe.name!r} may not move it; set release.name to a name of its own, or correct its name "
+                f"(if the release is its own, {name} is damaged: delete it)"
             )
-        return content if found.get("set") == self.partition else None
+        return found["content_hash"] if found.get("set") == self.partition else None
+
+    def _refuse_another_recipes(self) -> None:
+        """Raise AnotherRecipe if a pointer of the release's name belongs to another recipe."""
+        for name in (CANDIDATE, LATEST):
+            self._named(name)
 
     def _path(self, content: str) -> str:
         return self.store.path("releases", self.release_name, content)
@@ -260,14 +345,21 @@ class Synthvlm100k(Stage):
     def _product(self, content: str) -> Product:
         return Product(self.store, self._path(content), REMEDY)
 
-    def _before(self, product: Product) -> dict[str, Any]:
+    def _manifest(self, product: Product, content: str) -> dict[str, Any] | None:
+        """The manifest of a product, which must be about the content that its folder is named after."""
+        found = product.manifest(self.form)
+        if found is not None and found["content_hash"] != content:
+            where = self.store.unstrip(f"{product.path}/{MANIFEST}")
+            raise DamagedDocument(f"{where} is about another content; delete its folder and {REMEDY}")
+        return found
+
+    def _before(self, product: Product, content: str) -> dict[str, Any]:
         """The manifest of an earlier run for the same content, empty if there is none or it is damaged."""
         try:
-            found = product.manifest()
-        except Mendable as damage:
-            log.warning("%s; it will be written again", damage)
+            return self._manifest(product, content) or {}
+        except DamagedObject as damage:
+            log.warning("%s; it is written again now", damage)
             return {}
-        return found or {}
 
     def _rows_of(self, product: Product, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         for name in product.names(HuggingFace.folder):
@@ -285,8 +377,7 @@ def _write(
 ) -> None:
     """Write the files of some formats in one pass over the rows."""
     what = f"write {', '.join(form.folder for form in formats)}"
-    for form in formats:
-        product.forget(form.folder)
+    before = [name for form in formats for name in product.forget(form.folder)]
     writers = [form.writer(partial(_put, product, form.folder), context) for form in formats]
     done = 0
     for part in rows:
@@ -296,6 +387,7 @@ def _write(
         done += part.num_rows
     for writer in writers:
         writer.close()
+    product.remove(before)
     progress(what, done, context.rows)
 
 
@@ -335,7 +427,7 @@ def _staying(product: Product, before: dict[str, Any], asked: Sequence[Format]) 
         form = _format(word, entry)
         if damage := product.damage(form.folder):
             log.warning("%s; nobody asks for %s any more, and it is left out", "; ".join(damage[:5]), form.folder)
-            product.forget(form.folder)
+            product.remove(product.forget(form.folder))
         else:
             found.append(form)
     return found

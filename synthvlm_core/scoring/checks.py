@@ -5,25 +5,28 @@ a number that the stage itself reported, or what happens when a property fails (
 thresholds are a check as well, in selection/checks.py, since selection asks the same question.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
-from synthvlm_core.findings import Finding
+from synthvlm_core.findings import Finding, Sample
 from synthvlm_core.scoring import scoring
 from synthvlm_core.scoring.scored import TABLE, ScoredPairs
 from synthvlm_core.store import shards, sql
 
-SAMPLE = 8
+SHOWN = 5
+"""Wrong images that a summary names."""
 
 
 def every_image_has_one_score(stage: ScoredPairs) -> Finding:
     """Every image that counts has exactly one row of finite scores, of the picture that is stored, under its own
-    caption."""
+    caption, and each is the one that was measured."""
     scores = [score.column for score in stage.recipe.scores]
     finite = " and ".join(f"isfinite({score})" for score in scores)
     with sql.scratch() as scratch:
-        counting = stage.images.state(scratch).counting
+        state = stage.images.state(scratch)
+        counting = state.counting
         pairs = scratch.load(stage.table.schema, stage.pairs())
+        measured = {score.column: stage.stored_values(scratch, state, score) for score in stage.recipe.scores}
         numbers: dict[str, Any] = {"images": scratch.count(counting), "rows": scratch.count(pairs)}
         both = f"{pairs} as scored join {counting} as counting using (image_id)"
         queries = {
@@ -36,6 +39,12 @@ def every_image_has_one_score(stage: ScoredPairs) -> Finding:
             f"of another source than {stage.partition}": f"select image_id from {pairs} where source <> "
             f"'{stage.partition}'",
         }
+        for score, values in measured.items():
+            queries[f"{score} other than measured"] = f"""
+                select image_id
+                from {pairs} as scored left join {values} as measured using (image_id)
+                where measured.value is distinct from scored.{score}
+            """
         wrong = []
         for problem, query in queries.items():
             count, first = scratch.row(f"select count(*), min(image_id) from ({query})")
@@ -49,20 +58,23 @@ def every_image_has_one_score(stage: ScoredPairs) -> Finding:
     ):
         if stored != now:
             wrong.append(f"the manifest states {what} {stored}, the recipe's is {now}")
+    if wrong:
+        wrong.append(f"delete {stage.store.unstrip(stage.path)} and {stage.remedy}")
     summary = "; ".join(wrong) or f"{numbers['images']} images, each with one row of scores of spec {manifest['spec']}"
     return Finding(not wrong, summary, numbers)
 
 
-def scores_agree_with_stored_images(stage: ScoredPairs, *, sample: int = SAMPLE) -> Finding:
+def scores_agree_with_stored_images(stage: ScoredPairs) -> Finding:
     """Scores of some images, computed anew from the stored bytes, are the stored ones, up to each score's bound.
 
     Which images depends on the scores' content, so that other scores are put to another sample.
     """
-    scores = stage.recipe.scores
+    scores = [score.column for score in stage.recipe.scores]
+    sample = Sample(stage.manifest["pairs"], stage.recipe.checks.share, scoring.LEAST_LOOKED_AT)
     with sql.scratch() as scratch:
         state = stage.images.state(scratch)
         pairs = scratch.load(stage.table.schema, stage.pairs())
-        columns = ", ".join(f"scored.{score.column}" for score in scores)
+        columns = ", ".join(f"scored.{score}" for score in scores)
         # the kept captions' text, not the one beside the picture: a picture swapped with its text must show too
         chosen = scratch.create(
             f"""
@@ -73,34 +85,29 @@ def scores_agree_with_stored_images(stage: ScoredPairs, *, sample: int = SAMPLE)
             order by sha256(image_id || ?), image_id
             limit ?
             """,
-            [stage.manifest["content_hash"], sample],
+            [stage.manifest["content_hash"], sample.size],
         )
-        found = scratch.rows(f"select image_id, text, picture_hash, {_names(stage)} from {chosen}")
-        stored = {image_id: values for image_id, *values in found}
-        rows = [
-            {**row, "text": stored[row["image_id"]][0], "picture_hash": stored[row["image_id"]][1]}
-            for part in stage.images.pictures(scratch, chosen)
-            for row in part.to_pylist()
-        ]
-    furthest: dict[str, float] = {}
-    wrong: list[str] = []
-    with ThreadPoolExecutor(stage.recipe.threads) as pool:
-        for number, score in enumerate(scores):
-            computed = scoring.values_of(score, score.load(stage.context), rows, pool) if rows else []
-            apart = [
-                abs(value - stored[row["image_id"]][2 + number]) for row, value in zip(rows, computed, strict=True)
-            ]
-            furthest[score.column] = max(apart, default=0.0)
-            for row, distance in zip(rows, apart, strict=True):
-                if not distance <= score.bound:  # NaN is as far as can be
-                    wrong.append(
-                        f"{score.column} of {row['image_id']} is {distance:.1e} off, {score.bound:.0e} allowed"
-                    )
-    if len(rows) != len(stored):
-        wrong.append(f"{len(stored) - len(rows)} of {len(stored)} pictures are gone")
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for part in stage.images.pictures(scratch, chosen):
+                shard = part["shard"][0].as_py() if part.num_rows else ""
+                names = ("image_id", "text", "picture_hash", *scores)
+                told = scratch.rows(f"select {', '.join(names)} from {chosen} where shard = ?", [shard])
+                stored = {row[0]: dict(zip(names, row, strict=True)) for row in told}
+                for row in part.select(["image_id", "image"]).to_pylist():
+                    yield {**row, **stored[row["image_id"]]}
+
+        furthest, wrong, looked_at = scoring.recomputed(stage.recipe, rows())
+        chosen_rows = scratch.count(chosen)
+    if looked_at != chosen_rows:
+        wrong.append(f"{chosen_rows - looked_at} of {chosen_rows} pictures are gone")
     told = ", ".join(f"{name} at most {apart:.1e}" for name, apart in furthest.items())
-    summary = "; ".join(wrong) or f"{len(rows)} of {stage.manifest['pairs']} images scored again: {told} apart"
-    return Finding(not wrong, summary, {"images": len(rows), **{n: f"{apart:.1e}" for n, apart in furthest.items()}})
+    sound = f"{sample.told('images')}, scored again: {told} apart"
+    return Finding(
+        not wrong,
+        "; ".join([*wrong[:SHOWN], _forget(stage)]) if wrong else sound,
+        {**sample.numbers(), "wrong": len(wrong), **{name: f"{apart:.1e}" for name, apart in furthest.items()}},
+    )
 
 
 def shards_are_undamaged(stage: ScoredPairs) -> Finding:
@@ -108,5 +115,7 @@ def shards_are_undamaged(stage: ScoredPairs) -> Finding:
     return shards.undamaged([(stage.folder, stage.shards(TABLE))])
 
 
-def _names(stage: ScoredPairs) -> str:
-    return ", ".join(score.column for score in stage.recipe.scores)
+def _forget(stage: ScoredPairs) -> str:
+    """What to do about scores that are not those of the pictures: nobody can tell which of them are wrong."""
+    folders = [stage.path, *(stage.score_folder(score).path for score in stage.recipe.scores)]
+    return f"delete {', '.join(map(stage.store.unstrip, folders))} and {stage.remedy}"

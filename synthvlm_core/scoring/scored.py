@@ -31,12 +31,29 @@ from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.scoring import scoring, summary
 from synthvlm_core.stages import Stage, context
 from synthvlm_core.store import records, shards, sql
+from synthvlm_core.store.documents import Count, Hash, Json, Sealed, document
 from synthvlm_core.store.measurements import Measurement
 from synthvlm_core.store.records import Column, Table
 from synthvlm_core.store.shards import Folder
 from synthvlm_core.store.sql import Relation, Scratch
 
 VERSION = 1
+
+
+@document
+class Manifest(Sealed):
+    """The scores of a source's images that count."""
+
+    pairs: Count
+    scored: Count
+    scored_by_score: dict[str, int]
+    content_hash: Hash
+    spec: Hash
+    definitions: dict[str, Hash]
+    image_definition: Hash
+    inputs: Json
+
+
 SHARD_ROWS = 2_000
 """Pictures scored between two writes at most: what a kill can cost."""
 TABLE = "pairs"
@@ -80,6 +97,7 @@ class ScoredPairs(Stage):
 
     name = "scored_pairs"
     over = "source"
+    form = Manifest
 
     @classmethod
     def code_version(cls, recipe: Recipe) -> str:
@@ -167,7 +185,7 @@ class ScoredPairs(Stage):
             ContradictoryScores: if two writers left values of one score that are further apart than its bound.
             DamagedShard: if a shard of images is damaged.
         """
-        found = shards.sealed(self.store, self.path, {TABLE: self.folder})
+        found = shards.sealed(self.store, self.path, {TABLE: self.folder}, self.form)
         if found is not None:
             self.made(found)
             return {**found, "scored": 0, "scored_by_score": dict.fromkeys(found["scored_by_score"], 0)}
@@ -194,6 +212,17 @@ class ScoredPairs(Stage):
     def score_folder(self, score: Score) -> Folder:
         """Where the values of a score lie."""
         return score_folder(self.images, score, self.definitions[score.column])
+
+    def stored_values(self, scratch: Scratch, state: State, score: Score) -> Relation:
+        """The values of a score that are stored for the pictures that count: image_id, value, apart.
+
+        Raises:
+            DamagedShard: if a shard of them is damaged.
+        """
+        folder = self.score_folder(score)
+        columns = ["image_id", "picture_hash", "value"]
+        schema = pa.schema([records.SCORES.schema.field(name) for name in columns])
+        return known_values(scratch, state, scratch.load(schema, folder.tables(folder.names(), columns)))
 
     def _score(
         self, scratch: Scratch, state: State, score: Score, shard_rows: int, progress: Progress

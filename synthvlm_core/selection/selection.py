@@ -101,7 +101,7 @@ def ranked(sources: Sequence[Candidates], recipe: Recipe, name: str) -> Iterator
         _refuse_unsound(scratch, pairs, recipe)
         verdicts = {
             source.partition: thresholds.verify(
-                scratch, f"(select * from {pairs} where home = '{source.partition}')", recipe
+                scratch, f"(select * from {pairs} where home = '{source.partition}')", recipe, source.partition
             )
             for source in sources
         }

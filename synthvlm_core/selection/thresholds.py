@@ -28,14 +28,16 @@ def above(recipe: Recipe) -> str:
     return " and ".join([finite(recipe), *floors])
 
 
-def verify(scratch: Scratch, pairs: Relation | str, recipe: Recipe) -> Finding:
-    """Whether the scores of a source reach the recipe's thresholds.
+def verify(scratch: Scratch, pairs: Relation | str, recipe: Recipe, source: str) -> Finding:
+    """Whether the scores of a source reach the recipe's thresholds for it.
 
     Means and the share are over all pairs of the source; the share counts those that lie nowhere below the floor. A
-    score that is not finite fails, and so does a source without pairs if any threshold is set.
+    score that is not finite fails, and so does a source of which no pair can be taken, unless the recipe says that it
+    may be empty; without any pair no threshold is asked of it then.
 
     Args:
         pairs: a column for each score of the recipe.
+        source: its name.
 
     Returns:
         Numbers: pairs, not_finite, mean_<score> for every score and the weighted one, share_above_floor (null without
@@ -51,16 +53,22 @@ def verify(scratch: Scratch, pairs: Relation | str, recipe: Recipe) -> Finding:
         f"mean_{score}": summary.mean(scratch, pairs, value) for score, value in summary.expressions(recipe).items()
     }
     numbers["share_above_floor"] = high / count if count else None
-    section = recipe.selection.source_thresholds
+    section = recipe.selection.source_thresholds.of(source)
     thresholds = {f"mean_{score}": bound for score, bound in section.mean.items()}
     if section.share_above_floor is not None:
         thresholds["share_above_floor"] = section.share_above_floor
     wrong = [f"{broken} of {count} pairs have a score that is not finite"] if broken else []
+    if not high:
+        empty = "there are no pairs" if not count else f"none of {count} pairs can be taken"
+        if source not in recipe.selection.may_be_empty:
+            wrong.append(f"{empty}; if that is meant, name the source in selection.may_be_empty")
+        elif not count:
+            return Finding(True, f"{empty}, as the recipe allows", {"pairs": 0, "not_finite": 0, **numbers})
     reached = []
     for name, bound in thresholds.items():
         value, words = numbers[name], name.replace("_", " ")
         if value is None:
-            wrong.append(f"{words} must be at least {bound:g}, and there are no pairs")
+            wrong.append(f"{words} must be at least {bound:g}")
         elif value >= bound:
             reached.append(f"{words} {value:.4f} is at least {bound:g}")
         else:
@@ -73,4 +81,4 @@ def verify(scratch: Scratch, pairs: Relation | str, recipe: Recipe) -> Finding:
 def verify_source(stage: ScoredPairs) -> Finding:
     """`verify` on the stored pairs of a source. Raises NotMaterialized if there are none for the recipe."""
     with sql.scratch() as scratch:
-        return verify(scratch, scratch.load(stage.table.schema, stage.pairs()), stage.recipe)
+        return verify(scratch, scratch.load(stage.table.schema, stage.pairs()), stage.recipe, stage.partition)

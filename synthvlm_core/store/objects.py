@@ -1,10 +1,13 @@
 """The store: whole objects in a folder or bucket, any fsspec URL.
 
-Belongs here: putting bytes so that an object appears whole or not at all, and reading them back. Does not belong
-here: what the bytes are (tables.py) or where a stage keeps them (the stages).
+Belongs here: putting bytes so that an object appears whole or not at all, reading them back, and the one door through
+which JSON documents are read. Does not belong here: what the bytes are (records.py, documents.py) or where a stage
+keeps them (the stages).
 """
 
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import secrets
@@ -15,10 +18,20 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from pydantic import TypeAdapter, ValidationError
 
 from synthvlm_core.errors import Mendable
 
-LEFTOVER_SECONDS = 24 * 3600
+LEFTOVER_SECONDS = 60
+"""A temporary file younger than this may be one whose writer has not locked it yet."""
+
+
+class DamagedObject(Mendable):
+    """Something stands in the store where an object should be, and is none; the message names it and the remedy."""
+
+
+class DamagedDocument(DamagedObject):
+    """A JSON document that is not of the form it should have; the message names it, what is wrong and the remedy."""
 
 
 class Store:
@@ -33,6 +46,7 @@ class Store:
         self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self.root: str = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
+        self._swept: set[Path] = set()
 
     def path(self, *parts: str) -> str:
         """Path below the root, as the file system wants it."""
@@ -73,14 +87,26 @@ class Store:
         """Put an object in place of whatever is there; readers see the old one or the new one, whole."""
         if self.local:
             with self._temporary(path, data) as temporary:
+                if Path(path).is_dir():
+                    self.set_aside(path)
                 os.replace(temporary, path)
             _sync_folder(path)
         else:
             self.fs.pipe_file(path, data)
 
     def get(self, path: str) -> bytes:
-        """All bytes of an object. Raises FileNotFoundError."""
-        return bytes(self.fs.cat_file(path))
+        """All bytes of an object.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            DamagedObject: if a folder stands in its place.
+        """
+        try:
+            return bytes(self.fs.cat_file(path))
+        except NotADirectoryError as error:
+            raise FileNotFoundError(path) from error
+        except IsADirectoryError as error:
+            raise DamagedObject(f"{self.unstrip(path)} is a folder where a file should be; move it away") from error
 
     def exists(self, path: str) -> bool:
         """Whether there is an object."""
@@ -90,16 +116,31 @@ class Store:
         """Replace an object by a JSON document, readable by people."""
         self.replace(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode())
 
-    def get_json(self, path: str) -> Any | None:
-        """A JSON document, None if there is none. Raises Mendable naming an unreadable one."""
+    def get_json(self, path: str, form: Any, remedy: str = "materialize again") -> Any:
+        """A JSON document, None if there is none.
+
+        Args:
+            form: what it must be, as a rule a TypedDict of documents.py or of a stage; keys that it does not name stay.
+            remedy: what to do about damage beside deleting the document.
+
+        Raises:
+            DamagedDocument: if it is something else, or a folder.
+        """
+        place = self.unstrip(path)
         try:
             data = self.get(path)
         except FileNotFoundError:
             return None
+        except DamagedObject as damage:
+            raise DamagedDocument(f"{damage} and {remedy}") from damage
         try:
-            return json.loads(data)
-        except ValueError as error:
-            raise Mendable(f"{self.fs.unstrip_protocol(path)}: not JSON; delete it and materialize again") from error
+            _adapter(form).validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            what = "not JSON" if first["type"] == "json_invalid" else f"not what it should be: {where}: {first['msg']}"
+            raise DamagedDocument(f"{place}: {what}; delete it and {remedy}") from error
+        return json.loads(data)  # as it is stored, where pydantic would make 1 of a float 1.0
 
     def files(self, folder: str, suffix: str) -> list[str]:
         """Names, sorted, of the objects directly in a folder that end in `suffix`; empty if there is no folder."""
@@ -110,37 +151,64 @@ class Store:
         names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
         return sorted(name for name in names if name.endswith(suffix))
 
+    def remove(self, path: str) -> None:
+        """Delete an object, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(path)
+
     def set_aside(self, path: str) -> str:
-        """Move a damaged object into a `damaged` folder beside it, out of readers' sight. Returns its new path."""
+        """Move a damaged object, or a folder in its place, into a `damaged` folder beside it, out of readers' sight.
+        Returns its new path."""
         folder, name = path.rsplit("/", 1)
         target = f"{folder}/damaged/{name}"
+        if self.local and Path(target).exists():
+            target += f".{secrets.token_hex(4)}"
         self.fs.makedirs(f"{folder}/damaged", exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another run may have moved it already
-            self.fs.mv(path, target)
+            self.fs.mv(path, target, **({} if self.local else {"recursive": False}))
         return target
-
-    def sweep(self, folder: str) -> None:
-        """Remove what killed writers left in a local folder more than a day ago; object stores leave nothing."""
-        if self.local and Path(folder).is_dir():
-            for path in Path(folder).glob(".*.tmp"):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
-                        path.unlink()
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes) -> Iterator[Path]:
-        """A synced file with these bytes in the target's folder, gone afterwards."""
+        """A synced file with these bytes in the target's folder, gone afterwards.
+
+        It is locked as long as its writer lives. Whoever first writes into a folder removes what dead writers left
+        there; object stores leave nothing.
+        """
         folder = Path(path).parent
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise DamagedObject(f"{error.filename} is a file where a folder should be; move it away") from error
+        if folder not in self._swept:
+            self._swept.add(folder)
+            _sweep(folder)
         temporary = folder / f".{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("xb") as file:
+                with contextlib.suppress(OSError):  # of a file system without locks; there nobody sweeps either
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            yield temporary
+                yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of a folder whose writers live no more."""
+    for path in folder.glob(".*.tmp"):
+        # locked by its writer, removed by another sweeper, or another user's: all of them are left alone
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - os.fstat(file.fileno()).st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
+
+
+@functools.cache
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(form)
 
 
 def _sync_folder(path: str) -> None:

@@ -10,8 +10,7 @@ read back from the store.
 import contextlib
 import hashlib
 import logging
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,9 @@ from typing import Any
 
 from synthvlm_core import hashing
 from synthvlm_core.errors import Mendable
-from synthvlm_core.store.objects import Store
+from synthvlm_core.store import temporary
+from synthvlm_core.store.documents import Files
+from synthvlm_core.store.objects import DamagedObject, Store
 from synthvlm_core.store.shards import MANIFEST
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,16 @@ class Product:
     def put(self, name: str, data: bytes) -> None:
         """Store a file whole, in place of what an unfinished try left, and read it back."""
         path = f"{self.path}/{name}"
-        if not self.store.put(path, data) and self.store.get(path) != data:
+        if not self.store.put(path, data) and self._stored(path) != data:
             self.store.replace(path, data)
         self.files[name] = proof(self.store.get(path))
+
+    def _stored(self, path: str) -> bytes | None:
+        """What lies at a path, None if it is no file."""
+        try:
+            return self.store.get(path)
+        except (FileNotFoundError, DamagedObject):
+            return None
 
     def put_folder(self, folder: Path) -> None:
         """Store every file below a local folder."""
@@ -61,10 +69,18 @@ class Product:
         """Names, sorted, of the files that the manifest names in a folder below, or of all."""
         return sorted(name for name in self.files if not folder or name.startswith(f"{folder}/"))
 
-    def forget(self, folder: str) -> None:
-        """Name no file in a folder below any longer; what lies there stays until somebody deletes it."""
-        for name in self.names(folder):
+    def forget(self, folder: str) -> list[str]:
+        """Name no file in a folder below any longer. Returns their names."""
+        names = self.names(folder)
+        for name in names:
             del self.files[name]
+        return names
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files that were named before, as far as they are there and are not named again."""
+        for name in names:
+            if name not in self.files:
+                self.store.remove(f"{self.path}/{name}")
 
     def seal(self, values: dict[str, Any]) -> dict[str, Any]:
         """Write the manifest, last, unless it is there: the JSON values and `files`. Returns it."""
@@ -72,38 +88,35 @@ class Product:
         manifest = {**values, "files": files}
         path = f"{self.path}/{MANIFEST}"
         try:
-            unchanged = self.store.get_json(path) == manifest
-        except Mendable:  # a damaged one is mended
+            unchanged = self.store.get_json(path, Files) == manifest
+        except DamagedObject:  # it is mended
             unchanged = False
         if not unchanged:
             self.store.put_json(path, manifest)
         return manifest
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest of a complete product, else None. Raises Mendable if there is something else in its place."""
-        found = self.store.get_json(f"{self.path}/{MANIFEST}")
-        if found is None:
-            return None
-        try:
+    def manifest(self, form: Any = Files) -> dict[str, Any] | None:
+        """The manifest of a complete product, else None.
+
+        Args:
+            form: of the manifest; it has at least what `Files` has.
+
+        Raises:
+            DamagedDocument: if there is something else in its place.
+        """
+        found: dict[str, Any] | None = self.store.get_json(f"{self.path}/{MANIFEST}", form, f"then {self.remedy}")
+        if found is not None:
             self.take(found)
-        except (KeyError, TypeError, ValueError) as error:
-            where = self.store.unstrip(f"{self.path}/{MANIFEST}")
-            raise Mendable(f"{where} is no manifest ({error!r}); delete it, then {self.remedy}") from error
-        return dict(found)
+        return found
 
     def take(self, manifest: dict[str, Any]) -> None:
-        """Be the product of a manifest that was read before. Raises KeyError, TypeError or ValueError if it is none."""
-        files = {}
-        for file in manifest["files"]:
-            if not _is_below(file["name"]):
-                raise ValueError(f"a file {file['name']!r} outside the folder")
-            files[file["name"]] = {"size": int(file["size"]), "sha256": str(file["sha256"])}
-        self.files = files
+        """Be the product of a manifest that was read before."""
+        self.files = {file["name"]: {"size": file["size"], "sha256": file["sha256"]} for file in manifest["files"]}
 
-    def sound(self) -> dict[str, Any] | None:
+    def sound(self, form: Any = Files) -> dict[str, Any] | None:
         """The manifest of a complete, undamaged product, else None: damage is named in the log."""
         try:
-            found = self.manifest()
+            found = self.manifest(form)
             wrong = [] if found is None else self.damage()
         except Mendable as error:
             found, wrong = None, [str(error)]
@@ -129,6 +142,29 @@ class Product:
             return str(damage)
         return ""
 
+    def foreign(self, besides: Sequence[str] = ()) -> list[str]:
+        """Files in the folder that the manifest does not name: nobody reads them here, but whoever opens the folder
+        with another tool may.
+
+        Args:
+            besides: names that may be there as well; one that ends in a slash is a folder.
+        """
+        root = f"{self.path}/"
+        found = [str(path).removeprefix(root) for path in self.store.fs.find(self.path)]
+        known = tuple(name for name in besides if name.endswith("/"))
+        surplus = [
+            name
+            for name in found
+            if name not in self.files
+            and name not in besides
+            and not name.startswith((*known, "damaged/"))
+            and not (name.rpartition("/")[2].startswith(".") and name.endswith(".tmp"))
+        ]
+        return [
+            f"{self.store.unstrip(root + name)} is not among the files of the manifest; delete it"
+            for name in sorted(surplus)
+        ]
+
     def get(self, name: str) -> bytes:
         """The bytes of a file that the manifest names, proved.
 
@@ -142,6 +178,8 @@ class Product:
             data = self.store.get(f"{self.path}/{name}")
         except FileNotFoundError:
             raise DamagedProduct(f"{where} is missing; {self.remedy}") from None
+        except DamagedObject as damage:
+            raise DamagedProduct(f"{where} is a folder; {self.remedy}") from damage
         if proof(data) != self.files[name]:
             raise DamagedProduct(f"{where} has other bytes than the manifest says; {self.remedy}")
         return data
@@ -158,7 +196,7 @@ class Product:
         Raises:
             DamagedProduct: as `get`.
         """
-        with tempfile.TemporaryDirectory(prefix="synthvlm-product-") as local:
+        with temporary.folder("product") as local:
             for name in self.names(folder):
                 target = Path(local, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -167,12 +205,7 @@ class Product:
                     target.symlink_to(Path(self.path, name).resolve())
                 else:
                     target.write_bytes(data)
-            yield Path(local)
-
-
-def _is_below(name: str) -> bool:
-    """Whether a name leads to a file below the folder: one copied from a manifest must not lie elsewhere."""
-    return not {"", ".", ".."} & set(name.split("/"))
+            yield local
 
 
 def proof(data: bytes) -> dict[str, Any]:

@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 from synthvlm_core.errors import Mendable
 from synthvlm_core.findings import Finding
 from synthvlm_core.hashing import ContentHash
-from synthvlm_core.store.objects import Store
+from synthvlm_core.hashing import content_hash as tables_hash
+from synthvlm_core.store.documents import Sealed
+from synthvlm_core.store.objects import DamagedObject, Store
 from synthvlm_core.store.records import Table
 
 log = logging.getLogger(__name__)
@@ -96,13 +98,15 @@ class Folder:
         try:
             data = self.store.get(f"{self.path}/{name}")
         except FileNotFoundError:
-            raise DamagedShard(self._damage(name, "is missing")) from None
+            raise DamagedShard(self.damage(name, "is missing")) from None
+        except DamagedObject as damage:
+            raise DamagedShard(self.damage(name, "is a folder")) from damage
         if hashlib.sha256(data).hexdigest()[:32] != name.removesuffix(".parquet")[-32:]:
-            raise DamagedShard(self._damage(name, f"has {len(data)} bytes that do not match the hash in its name"))
+            raise DamagedShard(self.damage(name, f"has {len(data)} bytes that do not match the hash in its name"))
         try:
             rows = self.table.upgrade(pq.read_table(pa.BufferReader(data)), f"{self.path}/{name}")
         except (pa.ArrowException, KeyError) as error:
-            raise DamagedShard(self._damage(name, f"is no {self.table.name} ({error})")) from error
+            raise DamagedShard(self.damage(name, f"is no {self.table.name} ({error})")) from error
         return rows if columns is None else rows.select(list(columns))
 
     def tables(self, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -131,7 +135,7 @@ class Folder:
                 else:  # a step may need columns that nobody asked for
                     rows = self.read(name)
         except (OSError, pa.ArrowException, KeyError) as error:
-            raise DamagedShard(self._damage(name, f"is not readable ({error})")) from error
+            raise DamagedShard(self.damage(name, f"is not readable ({error})")) from error
         found = {}
         for field in columns:
             whole, _, inner = field.partition(".")
@@ -144,7 +148,6 @@ class Folder:
 
     def sound(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Name and rows of every shard that proves itself; damaged ones are named in the log and set aside."""
-        self.store.sweep(self.path)
         for name in self.names():
             if (rows := self._proved(name)) is not None:
                 yield name, rows if columns is None else rows.select(list(columns))
@@ -152,6 +155,16 @@ class Folder:
     def is_sound(self, name: str) -> bool:
         """Whether a shard proves itself; if not, it is named in the log and set aside."""
         return self._proved(name) is not None
+
+    def is_as_stated(self, shard: Shard) -> bool:
+        """Whether a shard proves itself and has the rows that a manifest states; if not, that is told in the log."""
+        rows = self._proved(shard.name)
+        if rows is None:
+            return False
+        if (rows.num_rows, tables_hash([rows])) != (shard.rows, shard.content_hash):
+            log.warning("%s; it is written again", self.damage(shard.name, "has other rows than its manifest states"))
+            return False
+        return True
 
     def _proved(self, name: str) -> pa.Table | None:
         """The rows of a sound shard; a damaged one is named in the log and set aside."""
@@ -164,7 +177,8 @@ class Folder:
                     self.store.set_aside(f"{self.path}/{name}")
         return None
 
-    def _damage(self, name: str, what: str) -> str:
+    def damage(self, name: str, what: str) -> str:
+        """Words for a damaged shard, with the remedy."""
         url = self.store.fs.unstrip_protocol(f"{self.path}/{name}")
         return f"shard {url} {what}; materialize {self.table.name} again to redo it"
 
@@ -205,18 +219,26 @@ def seal(store: Store, path: str, manifest: dict[str, Any], shards: dict[str, li
     return sealed
 
 
-def sealed(store: Store, path: str, folders: dict[str, Folder]) -> dict[str, Any] | None:
-    """The manifest of a complete, undamaged folder, else None. Damage is named in the log and set aside."""
+def sealed(store: Store, path: str, folders: dict[str, Folder], form: Any = Sealed) -> dict[str, Any] | None:
+    """The manifest of a complete, undamaged folder, else None. Damage is named in the log and set aside.
+
+    Args:
+        form: of the manifest; it has at least what `Sealed` has.
+    """
     try:
-        manifest: dict[str, Any] | None = store.get_json(f"{path}/{MANIFEST}")
-        if manifest is None:
-            return None
+        manifest = store.get_json(f"{path}/{MANIFEST}", form)
+    except DamagedObject as damage:
+        log.warning("%s; it will be written again", damage)
+        return None
+    if manifest is None:
+        return None
+    try:
         shards = {name: shards_of(manifest, name) for name in folders}
-    except (Mendable, KeyError, TypeError) as damage:
-        log.warning("%s/%s is damaged (%r) and will be written again", path, MANIFEST, damage)
+    except KeyError as missing:
+        log.warning("%s/%s names no shards of %s and will be written again", path, MANIFEST, missing)
         return None
     # every shard is looked at, so that one run finds all damage
-    sound = [folder.is_sound(shard.name) for name, folder in folders.items() for shard in shards[name]]
+    sound = [folder.is_as_stated(shard) for name, folder in folders.items() for shard in shards[name]]
     return manifest if all(sound) else None
 
 
@@ -241,10 +263,14 @@ def undamaged(parts: Iterable[tuple[Folder, Sequence[Shard]]]) -> Finding:
         for shard in found:
             count += 1
             try:
-                rows = folder.read(shard.name).num_rows
+                rows = folder.read(shard.name)
             except DamagedShard as damage:
                 damaged.append(str(damage))
             else:
-                if rows != shard.rows:
-                    damaged.append(f"{folder.path}/{shard.name} has {rows} rows, its manifest says {shard.rows}")
+                if rows.num_rows != shard.rows:
+                    damaged.append(
+                        folder.damage(shard.name, f"has {rows.num_rows} rows, its manifest says {shard.rows}")
+                    )
+                elif tables_hash([rows]) != shard.content_hash:
+                    damaged.append(folder.damage(shard.name, "has other rows than its manifest states"))
     return Finding(not damaged, "; ".join(damaged) or f"{count} shards", {"shards": count, "damaged": len(damaged)})

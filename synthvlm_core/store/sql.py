@@ -10,21 +10,18 @@ name.
 import contextlib
 import functools
 import itertools
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from synthvlm_core.store import temporary
+
 MEMORY_LIMIT = "2GB"
 BATCH_ROWS = 10_000
-_PREFIX = "synthvlm-"
 
 
 class Scratch:
@@ -115,13 +112,12 @@ class Relation:
 @contextlib.contextmanager
 def scratch(memory_limit: str = MEMORY_LIMIT) -> Iterator[Scratch]:
     """An empty scratch database, gone afterwards."""
-    _sweep()
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
+    with temporary.folder("scratch") as folder:
         connection = duckdb.connect(
-            str(Path(folder) / "scratch.duckdb"),
+            str(folder / "scratch.duckdb"),
             config={
                 "memory_limit": memory_limit,
-                "temp_directory": str(Path(folder) / "spill"),
+                "temp_directory": str(folder / "spill"),
                 "autoinstall_known_extensions": "false",  # nothing is fetched from anywhere
                 "autoload_known_extensions": "false",
                 "preserve_insertion_order": "false",
@@ -150,11 +146,3 @@ def _keywords() -> frozenset[str]:
 def number(value: float) -> str:
     """A number as SQL; `repr` of a float is exact."""
     return f"{value!r}::double"
-
-
-def _sweep() -> None:
-    """Remove the scratch folders of processes that were killed; they can be as large as the data."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc", "self").exists():
-            shutil.rmtree(folder, ignore_errors=True)

@@ -15,17 +15,41 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from synthvlm_core.models.vlm import Vlm
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe, Variant
+from synthvlm_core.release import verdict
+from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.stages import Stage
+from synthvlm_core.store.documents import Count, Files, Hash, Json, document
 from synthvlm_core.store.objects import Store
 from synthvlm_core.store.products import Product
 from synthvlm_core.store.shards import MANIFEST
 
 log = logging.getLogger(__name__)
+
+
+@document
+class Manifest(Files):
+    """A checkpoint and how it came about."""
+
+    stage: str
+    variant: str
+    key: Hash
+    content_hash: Hash
+    steps: Count
+    rows: Count
+    losses: Annotated[list[float], Field(min_length=1)]
+    seconds: float
+    trained_parameters: Count
+    precision: str
+    device: str
+    inputs: Json
+
 
 SAVE_STEPS = 100
 """Optimizer steps between step checkpoints."""
@@ -44,6 +68,8 @@ class Checkpoint(Stage):
         RecipeError: if the recipe has no such variant.
     """
 
+    form = Manifest
+
     def __init__(
         self, store: Store, recipe: Recipe, partition: str, *, work: Path | None = None, save_steps: int = SAVE_STEPS
     ) -> None:
@@ -51,6 +77,11 @@ class Checkpoint(Stage):
         self.variant: Variant = recipe.variant(partition)
         self.save_steps = save_steps
         self._work = work
+
+    @property
+    @abstractmethod
+    def released(self) -> Synthvlm100k:
+        """The variant's set."""
 
     @property
     @abstractmethod
@@ -88,13 +119,13 @@ class Checkpoint(Stage):
         return f"{self.path}/{MANIFEST}"
 
     def find(self) -> dict[str, Any] | None:
-        return self._empty_product().manifest()
+        return self._empty_product().manifest(self.form)
 
     @cached_property
     def product(self) -> Product:
         """The files of the checkpoint. Raises NotMaterialized if there is none yet."""
         found = self._empty_product()
-        if found.manifest() is None:
+        if found.manifest(self.form) is None:
             raise self.not_there_yet()
         return found
 
@@ -106,16 +137,18 @@ class Checkpoint(Stage):
 
         Raises:
             NotMaterialized: if an input is not there yet.
+            UnsoundSet: if the variant's set does not pass its checks.
             DataError: if a row cannot be trained on.
             TrainingDiverged: if the loss becomes infinite or NaN.
             DamagedProduct: if an input is altered.
         """
-        if (found := self._empty_product().sound()) is not None:
+        if (found := self._empty_product().sound(self.form)) is not None:
             return self._kept(found)
         folder = (self._work or _work_folder(self.store)) / self.key
+        verdict.refuse_unsound(self.released)
         with _alone(folder):
             # another process may have finished while this one waited
-            if (found := self._empty_product().sound()) is not None:
+            if (found := self._empty_product().sound(self.form)) is not None:
                 return self._kept(found)
             out = folder / "out"
             shutil.rmtree(out, ignore_errors=True)
@@ -129,7 +162,7 @@ class Checkpoint(Stage):
         return self._kept(manifest)
 
     def _empty_product(self) -> Product:
-        return Product(self.store, self.path, f"materialize {self.name} of {self.partition!r} again")
+        return Product(self.store, self.path, self.remedy)
 
     def _kept(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self.__dict__.pop("product", None)

@@ -19,6 +19,7 @@ from synthvlm_core.parts.locations import locate
 from synthvlm_core.parts.section import definition, named
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.training.aligned import ProjectorCheckpoint
 from synthvlm_core.training.checkpoints import Checkpoint
 from synthvlm_core.training.data.instructions import Instructions
@@ -51,6 +52,10 @@ class VlmCheckpoint(Checkpoint):
     def aligned(self) -> ProjectorCheckpoint:
         """The projector that tuning starts from."""
         return ProjectorCheckpoint(self.store, self.recipe, self.partition, work=self._work, save_steps=self.save_steps)
+
+    @property
+    def released(self) -> Synthvlm100k:
+        return self.aligned.released
 
     @cached_property
     def instructions(self) -> Path:

@@ -26,6 +26,7 @@ from synthvlm_core.scoring.scored import ScoredPairs
 from synthvlm_core.store.objects import Store
 from synthvlm_core.store.products import Product
 from synthvlm_core.training.aligned import ProjectorCheckpoint
+from synthvlm_core.training.checkpoints import Checkpoint
 from synthvlm_core.training.tuned import VlmCheckpoint
 
 Edit = Callable[[Recipe, dict[str, object]], Recipe]
@@ -142,6 +143,23 @@ def listing(store: Store) -> dict[str, tuple[int, int]]:
     return {str(p.relative_to(root)): (p.stat().st_size, p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
 
 
+def trained(stage: Checkpoint) -> dict[str, Any]:
+    """What a manifest says of a training that nobody did."""
+    return {
+        "stage": stage.name,
+        "variant": stage.partition,
+        "key": stage.key,
+        "steps": 1,
+        "rows": 1,
+        "losses": [1.0],
+        "seconds": 0.0,
+        "trained_parameters": 1,
+        "precision": "float32",
+        "device": "cpu",
+        "inputs": {},
+    }
+
+
 def train(store: Store, recipe: Recipe) -> None:
     """Put down checkpoints as training would for the sets as they are, without training."""
     for variant in recipe.training.variants:
@@ -149,7 +167,7 @@ def train(store: Store, recipe: Recipe) -> None:
         for stage in (ProjectorCheckpoint(store, recipe, variant.name), tuned):
             product = Product(store, stage.path)
             product.put("weights", b"frozen")
-            stage.made(product.seal({"content_hash": product.content_hash()}))
+            stage.made(product.seal({**trained(stage), "content_hash": product.content_hash()}))
 
 
 def test_in_an_empty_store_nothing_is_known_but_the_files(store: Store, recipe: Recipe) -> None:

@@ -66,7 +66,9 @@ def test_a_damaged_manifest_is_named_with_its_remedy(store: Store, small_recipe:
     filter_captions(store, small_recipe)
     stage = FilteredCaptions(store, small_recipe, "laion")
     Path(stage.manifest_path).write_bytes(damage)
-    with pytest.raises(Mendable, match=r"manifest\.json: .*delete it and materialize again"):
+    with pytest.raises(
+        Mendable, match=r"manifest\.json: .*delete it and materialize filtered_captions of 'laion' again"
+    ):
         _ = stage.manifest
 
 

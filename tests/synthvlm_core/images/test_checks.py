@@ -70,8 +70,23 @@ def failing(store: Store, recipe: Recipe) -> dict[str, Finding]:
 
 def test_all_hold_on_a_sound_store(drawn: Store, painting: Recipe) -> None:
     assert failing(drawn, painting) == {}
-    assert checks.images_decode(images(drawn, painting)).numbers == {"images": 8, "decoded": 8, "wrong": 0}
-    assert checks.images_decode(images(drawn, painting), sample=3).numbers["decoded"] == 3
+    assert checks.images_decode(images(drawn, painting)).numbers == {
+        "images": 8,
+        "decoded": 8,
+        "power": 1.0,
+        "wrong": 0,
+    }
+
+
+def test_a_sample_says_its_power_and_grows_to_all(
+    drawn: Store, painting: Recipe, edited: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "LEAST_LOOKED_AT", 2)
+    finding = checks.images_decode(images(drawn, painting))
+    assert finding.numbers["decoded"] == 2
+    assert "2 of 8 of them, which meets damage of 1% of them with a probability of 25.0%" in finding.summary
+    closely = checks.images_decode(images(drawn, edited(painting, {"checks.share": 1.0})))
+    assert closely.numbers["decoded"] == 8
 
 
 def test_all_hold_where_an_image_was_given_up(

@@ -18,6 +18,7 @@ from synthvlm_core.errors import Mendable, NotMaterialized
 from synthvlm_core.images.synthetic import SyntheticImages
 from synthvlm_core.recipe import loading
 from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release import checks
 from synthvlm_core.release.formats import huggingface
 from synthvlm_core.release.released import AnotherRecipe, FailingSource, Synthvlm100k
 from synthvlm_core.scoring.scored import ScoredPairs
@@ -102,7 +103,9 @@ def test_rows_are_those_that_the_manifest_names(released: Store, recipe: Recipe)
     assert rows_of(released, recipe) == before
     with Synthvlm100k(released, recipe, SET).parquet_files() as files:
         assert [file.name for file in files] == ["train-00000-of-00001.parquet"]
-    assert all_hold(released, recipe)
+    told = checks.formats_agree(Synthvlm100k(released, recipe, SET))
+    assert not told.passed
+    assert "data/extra.parquet is not among the files of the manifest; delete it" in told.summary
 
 
 def test_parquet_files_are_read_by_row_groups_in_the_order_of_ranks(
@@ -309,8 +312,12 @@ def test_another_recipe_never_moves_latest(released: Store, recipe: Recipe, edit
 @pytest.mark.parametrize("content", ["../../outside", "/etc", "", "A" * 32, "0" * 31, 7, None])
 def test_latest_leads_nowhere_but_to_a_release(released: Store, recipe: Recipe, content: object) -> None:
     latest = {"content_hash": content, "recipe": "small", "set": SET}
-    released.put_json(released.path("releases", "small", "latest.json"), latest)
-    with pytest.raises(Mendable, match=r"releases/small/latest\.json names no release; delete it"):
+    for pointer in ("candidate.json", "latest.json"):
+        released.put_json(released.path("releases", "small", pointer), latest)
+    with pytest.raises(
+        Mendable,
+        match=r"releases/small/candidate\.json: not what it should be: content_hash: .*; delete it and materialize",
+    ):
         Synthvlm100k(released, recipe, SET).manifest  # noqa: B018
 
 

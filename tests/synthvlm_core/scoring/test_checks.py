@@ -1,7 +1,10 @@
 """Each check holds on a sound store and fails on the one store made to break it."""
 
 import math
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 
 from synthvlm_core.images.synthetic import SyntheticImages
 from synthvlm_core.recipe.sections import Recipe
-from synthvlm_core.scoring import checks
+from synthvlm_core.scoring import checks, scoring
 from synthvlm_core.scoring.scored import TABLE, ScoredPairs
 from synthvlm_core.store import shards
 from synthvlm_core.store.objects import Store
@@ -47,8 +50,11 @@ def test_all_hold_on_a_sound_store(scored: ScoredPairs) -> None:
     ):
         finding = holds(scored)
         assert finding.passed, finding
-    assert checks.scores_agree_with_stored_images(scored, sample=3).numbers == {
-        "images": 3,
+    assert checks.scores_agree_with_stored_images(scored).numbers == {
+        "looked_at": 8,
+        "of": 8,
+        "power": 1.0,
+        "wrong": 0,
         "ssim": "0.0e+00",
         "brightness": "0.0e+00",
     }
@@ -59,7 +65,11 @@ def test_the_papers_scores_hold_as_well(drawn: Store, clip_recipe: Recipe) -> No
     pairs(drawn, clip_recipe).make()
     found = checks.scores_agree_with_stored_images(pairs(drawn, clip_recipe))
     assert found.passed, found
-    assert found.numbers == {"images": IMAGES, "clip_score": "0.0e+00", "ssim": "0.0e+00"}
+    assert (found.numbers["looked_at"], found.numbers["clip_score"], found.numbers["ssim"]) == (
+        IMAGES,
+        "0.0e+00",
+        "0.0e+00",
+    )
     off = rewrite(pairs(drawn, clip_recipe), edit(5, clip_score=0.5))
     assert "clip_score of" in checks.scores_agree_with_stored_images(off).summary
 
@@ -112,20 +122,67 @@ def test_a_score_may_be_off_by_its_bound_and_no_more(scored: ScoredPairs, off: f
     assert checks.scores_agree_with_stored_images(moved).passed is passes
 
 
+def test_an_edited_score_is_told_from_the_measured_one_wherever_it_stands(scored: ScoredPairs) -> None:
+    """No sample: the table is held against the measurements whole, and what to do about it mends it."""
+    before = rows_of(scored.store, scored.recipe)
+    for place in range(IMAGES):
+        edited_stage = rewrite(scored, edit(place, ssim=before[place]["ssim"] + 1e-9))
+        finding = checks.every_image_has_one_score(edited_stage)
+        assert not finding.passed
+        assert f"1 ssim other than measured, the first {before[place]['image_id']}" in finding.summary
+    delete = re.search(r"delete (\S+) and materialize scored_pairs of 'laion' again", finding.summary)
+    assert delete is not None
+    shutil.rmtree(delete[1].removeprefix("file://"))
+    pairs(scored.store, scored.recipe).make()
+    assert checks.every_image_has_one_score(pairs(scored.store, scored.recipe)).passed
+    assert rows_of(scored.store, scored.recipe) == before
+
+
+def test_a_manifest_made_to_fit_edited_rows_is_not_believed_when_made_again(scored: ScoredPairs) -> None:
+    """A shard with other rows under an honest name, and a manifest that names it but keeps the old sum."""
+    before = rows_of(scored.store, scored.recipe)
+    [old] = scored.shards(TABLE)
+    rows = edit(0, ssim=0.9)(scored.folder.read(old.name).to_pylist())
+    new = scored.folder.put(pa.Table.from_pylist(rows, scored.table.schema))
+    stated = replace(new, content_hash=old.content_hash)
+    shards.seal(scored.store, scored.path, scored.manifest, {TABLE: [stated]})
+    finding = checks.shards_are_undamaged(pairs(scored.store, scored.recipe))
+    assert not finding.passed
+    assert f"{new.name} has other rows than its manifest states; materialize scored_pairs again" in finding.summary
+    pairs(scored.store, scored.recipe).make()
+    assert rows_of(scored.store, scored.recipe) == before
+
+
 def test_other_scores_are_put_to_another_sample(scored: ScoredPairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "LEAST_LOOKED_AT", 2)
     asked: list[set[str]] = []
-    values_of = checks.scoring.values_of
+    recomputed = scoring.recomputed
 
-    def listening(score: Any, scorer: Any, rows: list[dict[str, Any]], pool: Any) -> list[float]:
-        asked.append({row["image_id"] for row in rows})
-        return values_of(score, scorer, rows, pool)
+    def listening(recipe: Recipe, rows: Iterable[dict[str, Any]]) -> Any:
+        seen = list(rows)
+        asked.append({row["image_id"] for row in seen})
+        return recomputed(recipe, seen)
 
-    monkeypatch.setattr(checks.scoring, "values_of", listening)
+    monkeypatch.setattr(scoring, "recomputed", listening)
     for number in range(6):
         stage = rewrite(scored, lambda rows: rows, content_hash=f"{number:032x}")
-        checks.scores_agree_with_stored_images(stage, sample=2)
+        finding = checks.scores_agree_with_stored_images(stage)
+        assert "2 of 8 images, which meets damage of 1% of them with a probability of 25.0%" in finding.summary
     assert len({frozenset(ids) for ids in asked}) > 1
     assert all(len(ids) == 2 for ids in asked)
+
+
+def test_a_sample_grows_to_all_on_demand(scored: ScoredPairs, edited: Edit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One score of eight is wrong, in the measurement as well as in the table: two of eight may miss it, all cannot."""
+    monkeypatch.setattr(scoring, "LEAST_LOOKED_AT", 2)
+    value = rows_of(scored.store, scored.recipe)[5]["ssim"]
+    wrong = rewrite(scored, edit(5, ssim=value + 0.1))
+    closely = pairs(wrong.store, edited(wrong.recipe, {"checks.share": 1.0}))
+    finding = checks.scores_agree_with_stored_images(closely)
+    assert not finding.passed
+    assert finding.numbers["looked_at"] == 8
+    assert "ssim of" in finding.summary
+    assert f"{closely.score_folder(closely.recipe.scores[0]).path}" in finding.summary, "it says what to delete"
 
 
 def test_a_swapped_pair(scored: ScoredPairs) -> None:

@@ -24,7 +24,7 @@ Make = Callable[..., Recipe]
 def verify(rows: list[Pair], recipe: Recipe) -> Finding:
     with sql.scratch() as scratch:
         schema = records.scored_pairs(score_columns(recipe)).schema
-        return thresholds.verify(scratch, scratch.load(schema, Pool("a", rows, recipe).pairs()), recipe)
+        return thresholds.verify(scratch, scratch.load(schema, Pool("laion", rows, recipe).pairs()), recipe, "laion")
 
 
 def above(rows: list[Pair], recipe: Recipe) -> list[bool]:
@@ -113,12 +113,36 @@ def test_every_number_is_told(chosen_by: Make) -> None:
     }
 
 
-def test_a_source_without_pairs_fails_any_threshold_and_no_missing_one(chosen_by: Make) -> None:
-    assert verify([], chosen_by()).summary == "0 pairs: no thresholds are set"
-    assert verify([], chosen_by()).passed
-    finding = verify([], chosen_by(source_thresholds={"mean": {"clip": -9.0}}))
+def test_a_source_without_pairs_fails_unless_the_recipe_allows_it(chosen_by: Make) -> None:
+    finding = verify([], chosen_by())
     assert not finding.passed
-    assert finding.summary == "mean clip must be at least -9, and there are no pairs"
+    assert finding.summary == "there are no pairs; if that is meant, name the source in selection.may_be_empty"
+    bounds = {"mean": {"clip": -9.0}, "share_above_floor": 0.5}
+    allowed = verify([], chosen_by(source_thresholds=bounds, may_be_empty=["laion"]))
+    assert allowed.passed
+    assert allowed.summary == "there are no pairs, as the recipe allows"
+
+
+def test_a_source_of_which_nothing_can_be_taken_is_as_good_as_empty(chosen_by: Make) -> None:
+    rows = [pair("a", n, clip=0.1, ssim=0.5) for n in range(3)]
+    finding = verify(rows, chosen_by(floor={"clip": 0.2}))
+    assert not finding.passed
+    assert finding.summary.startswith("none of 3 pairs can be taken; if that is meant")
+    assert verify(rows, chosen_by(floor={"clip": 0.2}, may_be_empty=["laion"])).passed
+
+
+def test_thresholds_may_differ_by_source(chosen_by: Make) -> None:
+    """What a source's own thresholds do not name is asked of it as of every other."""
+    own = {"laion": {"mean": {"clip": 0.4}, "share_above_floor": 0.1}, "cc": {"mean": {"clip": 0.9}}}
+    recipe = chosen_by(source_thresholds={"mean": {"clip": 0.2, "ssim": 0.5}, "by_source": own})
+    rows = [pair("a", n, clip=0.3, ssim=0.5) for n in range(2)]
+    finding = verify(rows, recipe)
+    assert finding.summary == "mean clip 0.3000 is below 0.4"
+    assert {name: value for name, value in finding.numbers.items() if name.endswith("_threshold")} == {
+        "mean_clip_threshold": 0.4,
+        "mean_ssim_threshold": 0.5,
+        "share_above_floor_threshold": 0.1,
+    }
 
 
 @pytest.mark.parametrize("score", ["ssim", "colourfulness", WEIGHTED])

@@ -1,9 +1,15 @@
+import fcntl
+import json
+import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typing_extensions import TypedDict
 
-from synthvlm_core.store.objects import Store
+from synthvlm_core.store.documents import Below, Count, Hash, document
+from synthvlm_core.store.objects import DamagedDocument, DamagedObject, Store
 
 
 def test_put_creates_once(any_store: Store) -> None:
@@ -15,10 +21,10 @@ def test_put_creates_once(any_store: Store) -> None:
 
 def test_replace_overwrites(any_store: Store) -> None:
     path = any_store.path("a", "b.json")
-    assert any_store.get_json(path) is None
+    assert any_store.get_json(path, dict[str, Any]) is None
     any_store.put_json(path, {"n": 1})
     any_store.put_json(path, {"n": 2})
-    assert any_store.get_json(path) == {"n": 2}
+    assert any_store.get_json(path, dict[str, Any]) == {"n": 2}
 
 
 def test_files_lists_whole_objects_only(any_store: Store) -> None:
@@ -65,7 +71,84 @@ def test_a_failed_write_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyP
     assert list(Path(store.root, "t").iterdir()) == []
 
 
-def test_an_unreadable_document_is_named(store: Store) -> None:
-    store.put(store.path("m.json"), b"{")
-    with pytest.raises(ValueError, match=r"m\.json: not JSON; delete it"):
-        store.get_json(store.path("m.json"))
+def test_what_a_killed_writer_left_is_removed_by_the_next_who_writes_there(store: Store) -> None:
+    """A writer holds its temporary file locked; an old one that nobody holds has no writer any more."""
+    store.put(store.path("t", "first"), b"x")
+    folder = Path(store.root, "t")
+    dead, alive, young = folder / ".dead.tmp", folder / ".alive.tmp", folder / ".young.tmp"
+    for left in (dead, alive, young):
+        left.write_bytes(b"half")
+    for left in (dead, alive):
+        os.utime(left, (0, 0))
+    with alive.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        Store(store.root).put(store.path("t", "second"), b"x")
+    assert sorted(path.name for path in folder.iterdir()) == [".alive.tmp", ".young.tmp", "first", "second"]
+
+
+def test_a_folder_in_the_way_is_named_and_moved_aside_by_who_replaces(store: Store) -> None:
+    path = store.path("t", "m.json")
+    Path(path).mkdir(parents=True)
+    assert not store.put(path, b"{}")
+    with pytest.raises(DamagedObject, match=r"m\.json is a folder where a file should be; move it away"):
+        store.get(path)
+    with pytest.raises(DamagedDocument, match=r"m\.json is a folder .* and materialize again"):
+        store.get_json(path, dict[str, Any])
+    store.put_json(path, {"n": 1})
+    assert store.get_json(path, dict[str, Any]) == {"n": 1}
+    assert (Path(path).parent / "damaged" / "m.json").is_dir()
+
+
+def test_a_file_where_a_folder_should_be_is_named(store: Store) -> None:
+    store.put(store.path("t"), b"x")
+    with pytest.raises(DamagedObject, match="t is a file where a folder should be; move it away"):
+        store.put(store.path("t", "x"), b"x")
+    with pytest.raises(FileNotFoundError):
+        store.get(store.path("t", "x"))
+
+
+@document
+class Form(TypedDict):
+    key: Hash
+    where: Below
+    n: Count
+
+
+SOUND = {"key": "0" * 32, "where": "a/b.json", "n": 3}
+
+
+def test_a_document_of_its_form_is_read_with_what_else_it_says(any_store: Store) -> None:
+    any_store.put_json(any_store.path("m.json"), {**SOUND, "more": [1]})
+    assert any_store.get_json(any_store.path("m.json"), Form) == {**SOUND, "more": [1]}
+    assert any_store.get_json(any_store.path("nowhere.json"), Form) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *[b"", b"{", b"[1]", b"null", b"7", b"\xff", b"[" * 200_000, b'{"a":' * 100_000, b"9" * 100_000],
+        *(
+            json.dumps({**SOUND, **wrong}).encode()
+            for wrong in (
+                {"key": "0" * 31},
+                {"key": "0" * 32 + "\n"},
+                {"key": ["0" * 32]},
+                {"where": "../x"},
+                {"where": "/etc/passwd"},
+                {"where": "a/../../x"},
+                {"where": ""},
+                {"n": -1},
+                {"n": "3"},
+                {"n": 3.5},
+                {"n": True},
+                {"n": None},
+            )
+        ),
+        *(json.dumps({k: v for k, v in SOUND.items() if k != left_out}).encode() for left_out in SOUND),
+    ],
+)
+def test_any_other_document_is_named_with_the_remedy(store: Store, data: bytes) -> None:
+    store.put(store.path("m.json"), data)
+    with pytest.raises(DamagedDocument, match=r"m\.json: not .*; delete it and materialize it all again") as caught:
+        store.get_json(store.path("m.json"), Form, "materialize it all again")
+    assert len(str(caught.value)) < 600

@@ -1,5 +1,3 @@
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -81,14 +79,13 @@ def test_the_database_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-    left, kept = tmp_path / f"synthvlm-{dead}-abc", tmp_path / f"synthvlm-{os.getppid()}-abc"
-    for folder in (left, kept):
-        folder.mkdir()
-        (folder / "scratch.duckdb").write_bytes(b"x")
-    with sql.scratch():
+    left = tmp_path / "synthvlm-scratch-abc"
+    left.mkdir()
+    (left / "scratch.duckdb").write_bytes(b"x")
+    left.with_name(f"{left.name}.lock").touch()
+    with sql.scratch() as kept, sql.scratch():
         assert not left.exists()
-        assert kept.exists()
+        assert spilled(kept).exists()
 
 
 @pytest.mark.parametrize("value", [0.1, 1e-300, 5500.0, 0.16534802, -0.0, 1 / 3])

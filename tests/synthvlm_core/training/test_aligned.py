@@ -11,11 +11,15 @@ from safetensors.torch import load
 from tiny_vlm import PAIRS, VARIANT, release
 
 from synthvlm_core.errors import Mendable, NotMaterialized, RecipeError
+from synthvlm_core.findings import Finding
 from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release import checks, verdict
+from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.store.objects import Store
 from synthvlm_core.store.products import DamagedProduct
 from synthvlm_core.training.aligned import PROJECTOR, MisfitProjector, ProjectorCheckpoint
 from synthvlm_core.training.loop import TrainingDiverged
+from synthvlm_core.training.tuned import VlmCheckpoint
 
 
 def aligned(store: Store, recipe: Recipe, **more: Any) -> ProjectorCheckpoint:
@@ -116,6 +120,21 @@ def test_altered_pairs_are_not_trained_on(released: Store, tiny_recipe: Recipe) 
     released.fs.rm(path)
     with pytest.raises(Mendable, match=r"data/train-.* is missing; "):
         aligned(released, tiny_recipe).make()
+
+
+def test_a_red_set_is_not_trained_on(released: Store, tiny_recipe: Recipe) -> None:
+    """However training is started: what is asked is the set itself, and not who asks. What was trained stays."""
+    made = aligned(released, tiny_recipe).make()
+    stage = Synthvlm100k(released, tiny_recipe, "synthvlm")
+    verdict.keep(stage, checks.formats_agree, Finding(False, "a picture is another one"))
+    assert aligned(released, tiny_recipe).make() == made, "nothing has to be trained"
+    hotter = tiny_recipe.training.align.model_copy(update={"learning_rate": 2.0e-3})
+    training = tiny_recipe.training.model_copy(update={"align": hotter})
+    other = tiny_recipe.model_copy(update={"training": training})
+    for again in (aligned(released, other), VlmCheckpoint(released, tiny_recipe, VARIANT)):
+        with pytest.raises(verdict.UnsoundSet, match="nothing is trained on it: formats_agree"):
+            again.make()
+        assert again.find() is None
 
 
 def test_an_altered_projector_is_not_put_into_a_model(released: Store, tiny_recipe: Recipe) -> None:

@@ -202,21 +202,21 @@ class Pipeline:
         """A pipeline on the device, silent, without safety checker and watermark, under the recipe's scheduler."""
         import torch
 
-        where = weights.resolve(model, folder, key)
         options: dict[str, Any] = {}
-        if self._device.type == "cpu" and where.dtype == "float16":
+        if self._device.type == "cpu" and model.dtype == "float16":
             options["dtype"] = torch.float32  # half precision lacks kernels there and crawls where it has them
             self.note = "no accelerator: float16 weights are computed in float32, pixels differ slightly"
             log.warning("%s: %s", key, self.note)
-        try:
-            found = cls.load_config(where.location, **where.file_arguments())
-            # named only where it exists, since a pipeline warns of what it does not know; null loads nothing
-            no_checker = {"safety_checker": None, "requires_safety_checker": False}
-            unwanted = no_checker if "safety_checker" in found else {}
-            pipeline = weights.from_pretrained(cls, model, folder, key, **unwanted, **options)
-        except (OSError, ValueError) as error:
-            what = f"{where.location} is not a pipeline that {cls.__name__} loads"
-            raise RecipeError(f"{key}.id: {what}: {error}") from error
+        with weights.opened(model, folder, key) as where:
+            try:
+                found = cls.load_config(where.location, **where.file_arguments())
+                # named only where it exists, since a pipeline warns of what it does not know; null loads nothing
+                no_checker = {"safety_checker": None, "requires_safety_checker": False}
+                unwanted = no_checker if "safety_checker" in found else {}
+                pipeline = cls.from_pretrained(where.location, **{**where.arguments(), **unwanted, **options})
+            except (OSError, ValueError, AttributeError) as error:
+                what = f"{where.location} is not a pipeline that {cls.__name__} loads"
+                raise RecipeError(f"{key}.id: {what}: {error}") from error
         if getattr(pipeline, "watermark", None) is not None:
             pipeline.watermark = None  # invisible, but it changes pixels
         if self._section.scheduler is not None:

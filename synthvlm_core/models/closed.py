@@ -92,7 +92,7 @@ def closed(root: Path, where: str) -> Iterator[None]:
 
 
 def _walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every value below a JSON value that is no container, with its dotted key; nested deeply it is no configuration."""
+    """Every value below a JSON value that is no container, with its dotted key."""
     waiting = [(key, value)]
     while waiting:
         key, value = waiting.pop()

@@ -71,6 +71,8 @@ def closed(root: Path, where: str) -> Iterator[None]:
     Raises:
         RecipeError: if something was reached for, or if the files do not load.
     """
+    from safetensors import SafetensorError
+
     _hook()
     before, tried = _here.tried, []  # type: ignore[var-annotated]
     _here.tried = tried
@@ -79,7 +81,8 @@ def closed(root: Path, where: str) -> Iterator[None]:
             yield
     except Mendable:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    # what loaders make of foreign configurations of any shape and of weights cut short
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         if not tried:
             raise RecipeError(f"{where}: {root} does not load from its own files: {error}") from error
     finally:

@@ -83,7 +83,9 @@ def test_a_limit_asks_the_first_of_each_split(benchmark_of: Callable[..., Questi
     ("row", "message"),
     [
         ("{", "not JSON"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[" + "1" * 66_000 + "]", "a number of too many digits"),
+        ('"' + "a" * 1_000_000, "more than 1,000,000 bytes in a line"),
         ("3", "a question is an object"),
         ({**ROW, "answer": "red"}, "unknown key 'answer'; a question has id, picture"),
         ({**ROW, "id": 2}, "'id' must be a text"),

@@ -37,6 +37,14 @@ def loads(text: str | bytes) -> Any:
         raise BadJson("a number of too many digits") from error
 
 
+def is_text(value: Any) -> bool:
+    """Whether a JSON value is text in whole characters; JSON can spell halves of them, which no tokenizer takes."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def lines(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers, from 1. Raises BadJson at one of more than `most` bytes."""
     number = 0

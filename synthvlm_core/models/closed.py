@@ -11,8 +11,8 @@ is shut while it is loaded for what is not known. Provenance that no loader foll
 
 import contextlib
 import json
+import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,9 +127,9 @@ def _offline() -> Iterator[None]:
     """The hub's client offline, with an empty cache. A setting of the process: loading is done one model at a time."""
     from huggingface_hub import constants
 
-    with _lock, tempfile.TemporaryDirectory(prefix="synthvlm-nothing-") as nothing:
+    with _lock:
         before = constants.HF_HUB_OFFLINE, constants.HF_HUB_CACHE
-        constants.HF_HUB_OFFLINE, constants.HF_HUB_CACHE = True, nothing
+        constants.HF_HUB_OFFLINE, constants.HF_HUB_CACHE = True, f"{os.devnull}/nothing"  # a folder that cannot be
         try:
             yield
         finally:

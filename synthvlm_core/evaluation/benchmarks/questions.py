@@ -207,13 +207,13 @@ def _checked(row: Any, place: str) -> Question:
 
 def _text(row: dict[str, Any], key: str, place: str) -> str:
     found = row.get(key)
-    if not isinstance(found, str) or not found.strip():
+    if not bounded_json.is_text(found) or not found.strip():
         raise DataError(f"{place}: {key!r} must be a text that is not empty")
     return found
 
 
 def _texts(row: dict[str, Any], key: str, place: str) -> tuple[str, ...]:
     found = row.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(text, str) and text.strip() for text in found):
+    if not isinstance(found, list) or not all(bounded_json.is_text(text) and text.strip() for text in found):
         raise DataError(f"{place}: {key!r} must be a list of texts that are not empty, or be left out")
     return tuple(found)

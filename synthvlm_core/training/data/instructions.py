@@ -94,7 +94,7 @@ def checked_turns(row: Any, place: str, pictures: Pictures) -> tuple[str | None,
         raise DataError(f"{place}: not an object with a list 'conversations'; see LLaVA's instruction JSON")
     said = row["conversations"]
     for turn in said:
-        if not isinstance(turn, dict) or not isinstance(turn.get("value"), str) or "from" not in turn:
+        if not isinstance(turn, dict) or not bounded_json.is_text(turn.get("value")) or "from" not in turn:
             raise DataError(f"{place}: a turn without text 'from' and 'value'; every turn needs both")
         if turn["from"] not in ("human", "gpt"):
             raise DataError(f"{place}: a turn from {str(turn['from'])[:40]!r}; rename it to 'human' or 'gpt'")

@@ -89,6 +89,7 @@ def test_a_limit_asks_the_first_of_each_split(benchmark_of: Callable[..., Questi
         ("3", "a question is an object"),
         ({**ROW, "answer": "red"}, "unknown key 'answer'; a question has id, picture"),
         ({**ROW, "id": 2}, "'id' must be a text"),
+        ({**ROW, "id": "2", "question": "half a character \ud800"}, "'question' must be a text"),
         ({**ROW, "id": "1"}, r"id '1' stands at .*own\.jsonl:1 already"),
         ({**ROW, "id": "2", "question": " "}, "'question' must be a text"),
         ({key: value for key, value in ROW.items() if key != "kind"}, "'kind' must be a text"),

@@ -65,6 +65,8 @@ def test_a_sound_mix_is_read(mix_of: Callable[..., Instructions], tiny_vlm: Vlm)
     [
         ({"id": 1}, "list 'conversations'"),
         ({"conversations": [{"from": "human"}]}, "every turn needs both"),
+        (talk("half a character \ud800", "b"), "every turn needs both"),
+        (talk("<image> a", "b", image="x" * 10_000), "no picture 'x.*add it or remove"),
         ({"conversations": [{"from": "system", "value": "x"}]}, "rename it to 'human' or 'gpt'"),
         ({"conversations": [*talk("a")["conversations"], *talk("b", "c")["conversations"]]}, "two turns from 'human'"),
         (talk("only a question"), "no question with an answer"),

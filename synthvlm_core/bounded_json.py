@@ -10,7 +10,9 @@ instead of growing or crashing, and needs memory in proportion to the text, whic
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, TypeGuard
+
+from synthvlm_core.errors import Mendable
 
 CHUNK = 2**20
 """Characters read at once."""
@@ -19,7 +21,7 @@ _NEAR = 16
 """An error this near to the end of what was read may be that the rest is missing."""
 
 
-class BadJson(ValueError):
+class BadJson(Mendable):
     """What is wrong, in words, without the place."""
 
 
@@ -37,7 +39,7 @@ def loads(text: str | bytes) -> Any:
         raise BadJson("a number of too many digits") from error
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: Any) -> TypeGuard[str]:
     """Whether a JSON value is text in whole characters; JSON can spell halves of them, which no tokenizer takes."""
     try:
         return isinstance(value, str) and value.encode() is not None

@@ -129,7 +129,8 @@ def _refuse_unbounded(picture: PIL.Image.Image, data: bytes, max_pixels: int) ->
 def _transparent(picture: PIL.Image.Image) -> int | tuple[int, ...] | bytes | None:
     """The transparent colour, or a palette's alpha, in the values that Pillow gives pixels; None if there is none."""
     found: int | tuple[int, ...] | bytes | None = picture.info.get("transparency")
-    coding = picture.tile[0].args if picture.tile else None
+    tiles = getattr(picture, "tile", ())  # of a file that is not unpacked yet: how its parts are coded
+    coding = tiles[0].args if tiles else None
     if isinstance(found, int) and isinstance(coding, str):
         return found * _CODED.get(coding, 1)
     if isinstance(found, tuple) and coding == "RGB;16B":

@@ -121,7 +121,7 @@ def _unusable(folder: Path, step: int, shapes: Mapping[str, tuple[int, ...]]) ->
     if held != dict(shapes):
         return f"{TRAINED} holds other parameters than are trained"
     for path in sorted(folder.glob("*.pt*")):
-        with safe_globals():  # plain values and numpy's alone: whatever else a pickle asks for is refused, not run
+        with safe_globals():  # type: ignore[no-untyped-call]  # plain values and numpy's alone: whatever else a pickle asks for is refused, not run
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if (said := TrainerState.load_from_json(str(folder / "trainer_state.json")).global_step) != step:
         return f"trainer_state.json is of step {said}"

@@ -98,9 +98,9 @@ class Diffusers(Generator):
             return found
         if self.refiner is not None and self.high_noise_frac is not None:
             refining = promises.Files(Path(locate(self.refiner.id, context.folder)))
-            shared = [one.scheduler(self.scheduler) for one in (files, refining)]
-            if None not in shared:
-                return promises.idle_refiner(*shared, self.steps, self.high_noise_frac)
+            base, refiner = (one.scheduler(self.scheduler) for one in (files, refining))
+            if base is not None and refiner is not None:
+                return promises.idle_refiner(base, refiner, self.steps, self.high_noise_frac)
         return None
 
 

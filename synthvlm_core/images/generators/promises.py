@@ -207,7 +207,7 @@ def watched(denoiser: Any, pictures: int) -> Iterator[Watch]:
         found.calls += 1
         found.doubled |= len(rows) > pictures
         found.embedded |= any(named.get(n) is not None for n in ("guidance", "timestep_cond", "guidance_scale"))
-        text = named.get("encoder_hidden_states", positional[2] if len(positional) > 2 else None)
+        text: Any = named.get("encoder_hidden_states", positional[2] if len(positional) > 2 else None)
         if found.text is None and hasattr(text, "shape"):
             found.text = int(text.shape[1])
 
@@ -224,7 +224,9 @@ def _generators() -> list[bytes]:
     """The states of the process's own generators."""
     import torch
 
-    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states += torch.cuda.get_rng_state_all()
     return [state.numpy().tobytes() for state in states]
 
 

@@ -122,7 +122,8 @@ class _Buffer:
             except ValueError as error:
                 raise BadJson("a number of too many digits") from error
             else:
-                if end < len(self._text) or self._ended:  # else a number may go on
+                may_go_on = isinstance(value, int | float) and end > len(self._text) - _NEAR  # as 0 of 0.5e-3
+                if self._ended or not may_go_on:
                     if end - self.at > self._most:
                         raise BadJson(f"more than {self._most:,} characters")
                     self.at = end

@@ -38,6 +38,11 @@ def test_a_list_is_read_as_pythons_own_parser_reads_it(values: list[Any], chunk:
     assert items(text, len(text), chunk) == values
 
 
+@pytest.mark.parametrize("chunk", range(1, 12))
+def test_a_number_that_is_cut_by_the_end_of_what_was_read_goes_on(chunk: int) -> None:
+    assert items("[0.5e-3,-12e+10 , 7]", 20, chunk) == [0.5e-3, -12e10, 7]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -88,14 +93,15 @@ def test_lines_are_bounded() -> None:
 
 
 READING = """
-import resource, sys
+import sys
 from synthvlm_core import bounded_json
 try:
     with open(sys.argv[1], encoding="utf-8") as file:
         print(sum(1 for _ in bounded_json.items(file, 4_000_000)))
 except bounded_json.BadJson as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# the most of this program alone: getrusage would tell that of the process that started it, too
+print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 

@@ -6,8 +6,7 @@ belong here: what is done with features (scoring/scorers/clip_score.py).
 open_clip's own layout (`open_clip_config.json`, `open_clip_model.safetensors`, a tokenizer where it needs one) is
 opened as open_clip opens a `local-dir:`. transformers' layout (`config.json`, `model.safetensors`), in which OpenAI
 publishes ViT-B/32, holds the same numbers under other names, and they are renamed; the recipe's `architecture` then
-says which of open_clip's geometries they fill. A hub id is fetched at its commit, safetensors and configuration only,
-and is a folder from then on: fetching is all that cannot be tested without a hub.
+says which of open_clip's geometries they fill.
 """
 
 import json
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 """open_clip looks for these names before any pickle."""
-FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,15 @@ def load(clip: Model, architecture: str, folder: str, key: str) -> Clip:
     import open_clip
     import torch
 
-    root = _folder(clip, folder, key)
-    if (root / OPEN_CLIP_CONFIG).is_file():
-        name, model = _open_clip_layout(root, architecture, key)
-    else:
-        name, model = _transformers_layout(root, architecture, key)
+    with models.opened(clip, folder, f"{key}.model") as found:
+        root = Path(found.location)
+        layout = _open_clip_layout if (root / OPEN_CLIP_CONFIG).is_file() else _transformers_layout
+        name, model = layout(root, architecture, key)
+        tokenizer = _tokenizer(name, key)
     model = model.to(models.device(), dtype=getattr(torch, clip.dtype)).eval().requires_grad_(False)
     config = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     transform = open_clip.transform.image_transform_v2(config, is_train=False)
-    return Clip(model, transform, tokens_of(_tokenizer(name, key), key))
+    return Clip(model, transform, tokens_of(tokenizer, key))
 
 
 def tokens_of(tokenizer: Any, key: str) -> "Callable[[list[str]], Tensor]":
@@ -109,22 +107,6 @@ def tokens_of(tokenizer: Any, key: str) -> "Callable[[list[str]], Tensor]":
     return ended
 
 
-def _folder(clip: Model, folder: str, key: str) -> Path:
-    """The folder of the weights; a hub id's files are fetched, without pickles."""
-    weights = models.resolve(clip, folder, f"{key}.model")
-    if weights.local:
-        return Path(weights.location)
-    from huggingface_hub import snapshot_download
-
-    root = Path(snapshot_download(weights.location, revision=weights.revision, allow_patterns=list(FETCHED)))
-    if not any(root.glob("*.safetensors")):
-        raise RecipeError(
-            f"{key}.model: {weights.location} at {weights.revision} has no .safetensors file, and pickles are refused. "
-            "Pin a commit that has one; a conversion by the hub stands under refs/pr of the repository"
-        )
-    return root
-
-
 def _open_clip_layout(root: Path, architecture: str, key: str) -> tuple[str, Any]:
     """open_clip's name for the folder, and the model."""
     import open_clip
@@ -132,8 +114,6 @@ def _open_clip_layout(root: Path, architecture: str, key: str) -> tuple[str, Any
     if not any((root / name).is_file() for name in OPEN_CLIP_WEIGHTS):
         raise RecipeError(f"{key}.model.id: {root} has an {OPEN_CLIP_CONFIG} but no {OPEN_CLIP_WEIGHTS[0]}")
     config = json.loads((root / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))["model_cfg"]
-    if "hf_model_name" in config["text_cfg"] or "hf_proj_type" in config["text_cfg"]:
-        raise RecipeError(f"{key}.model.id: {root} takes its text tower from another repository, which is not pinned")
     known = open_clip.get_model_config(architecture)
     if known is not None and (other := _differences(known, config)):
         raise RecipeError(f"{key}.architecture: {architecture} and {root / OPEN_CLIP_CONFIG} differ in {other}")

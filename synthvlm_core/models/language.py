@@ -20,7 +20,8 @@ A caption is data: a special token's name in it is read as the letters it is mad
 
 Values do not depend on what else is scored: the shape of a batch follows from the length of its texts alone (lengths
 padded to a multiple of `LENGTH_STEP`, batches filled up with copies), padding stands behind the text where a causal
-model cannot see it, and the result is rounded.
+model cannot see it, and the result is rounded. Another batch size, processor or number of threads moves a value by
+a few units of the last digit that is kept.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,7 @@ def perplexities(
 
     Args:
         texts: any strings, empty ones too.
-        batch_size: texts per forward pass; changes speed and memory, not values.
+        batch_size: texts per forward pass; changes speed and memory, and the last digits of values (see the module).
         on_progress: called with the number of texts done.
     """
     import torch

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from synthvlm_core import hashing
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.models import weights as models
+from synthvlm_core.models.closed import closed
 from synthvlm_core.recipe.sections import Recipe, Variant
 
 IMAGE = "<image>"
@@ -106,12 +107,13 @@ def build(recipe: Recipe, variant: Variant, image_aspect: Literal["crop", "pad"]
     from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
     training = recipe.training
-    seeing = models.resolve(training.vision_tower, recipe.folder, "training.vision_tower")
-    speaking = models.resolve(variant.language_model, recipe.folder, f"training.variants.{variant.name}.language_model")
-    tower = CLIPVisionModel.from_pretrained(seeing.location, **seeing.arguments())
-    language = AutoModelForCausalLM.from_pretrained(speaking.location, **speaking.arguments())
-    tokenizer = AutoTokenizer.from_pretrained(speaking.location, **speaking.file_arguments())
-    images = _image_processor(seeing.location, seeing.file_arguments(), pad=image_aspect == "pad")
+    with models.opened(training.vision_tower, recipe.folder, "training.vision_tower") as seeing:
+        tower = CLIPVisionModel.from_pretrained(seeing.location, **seeing.arguments())
+        images = _image_processor(seeing.location, seeing.file_arguments(), pad=image_aspect == "pad")
+    key = f"training.variants.{variant.name}.language_model"
+    with models.opened(variant.language_model, recipe.folder, key) as speaking:
+        language = AutoModelForCausalLM.from_pretrained(speaking.location, **speaking.arguments())
+        tokenizer = AutoTokenizer.from_pretrained(speaking.location, **speaking.file_arguments())
     return assemble(
         tower, language, tokenizer, images, feature_layer=training.feature_layer, seed=projector_seed(recipe.seed)
     )
@@ -166,16 +168,26 @@ def assemble(tower: Any, language: Any, tokenizer: Any, image_processor: Any, *,
 
 
 def load(folder: str | Path) -> Vlm:
-    """A checkpoint folder, in evaluation mode on `models.device()`, weights in the dtype they are stored in."""
+    """A checkpoint folder, in evaluation mode on `models.device()`, weights in the dtype they are stored in.
+
+    Raises:
+        RecipeError: if it does not load from its own files, or reaches out.
+    """
     from transformers import AutoTokenizer, LlavaForConditionalGeneration, LlavaProcessor
     from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
     arguments: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    model: Any = LlavaForConditionalGeneration.from_pretrained(folder, use_safetensors=True, dtype="auto", **arguments)
-    # The processor's own loader would take the image processor that needs torchvision, whose pixels differ a little
+    models.refuse_strange(Path(folder), "vlm_checkpoint")
+    with closed(Path(folder), "vlm_checkpoint"):
+        model: Any = LlavaForConditionalGeneration.from_pretrained(
+            folder, use_safetensors=True, dtype="auto", **arguments
+        )
+        # The processor's own loader would take the image processor that needs torchvision, whose pixels differ a little
+        image_processor = LlavaImageProcessorPil.from_pretrained(folder, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **arguments)
     processor = LlavaProcessor(  # type: ignore[no-untyped-call]  # ships so
-        image_processor=LlavaImageProcessorPil.from_pretrained(folder, **arguments),
-        tokenizer=AutoTokenizer.from_pretrained(folder, **arguments),
+        image_processor=image_processor,
+        tokenizer=tokenizer,
         patch_size=model.config.vision_config.patch_size,
         vision_feature_select_strategy=model.config.vision_feature_select_strategy,
         num_additional_image_tokens=1,

@@ -3,18 +3,24 @@
 Belongs here: telling folders from hub ids, refusing what must not be loaded, the hash that identifies weights, the
 choice of a device, loaders that several stages share. Does not belong here: what a stage does with a model.
 
-A folder needs no network and is never looked up elsewhere. A hub id needs the commit it is pinned to. Only safetensors
-are read, since unpickling a checkpoint runs code from it, and no code of a repository is run.
+A folder needs no network and is never looked up elsewhere. A hub id needs the commit it is pinned to; its files are
+fetched at that commit, and it is a folder from then on. What a folder's files name beyond it is not followed
+(closed.py). Only safetensors are read, since unpickling a checkpoint runs code from it, and no code of a repository is
+run.
 """
 
+import contextlib
 import functools
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from synthvlm_core import hashing
 from synthvlm_core.errors import RecipeError
+from synthvlm_core.models.closed import closed, named_elsewhere
 from synthvlm_core.parts.locations import PACKAGE, locate
 from synthvlm_core.parts.section import Model
 from synthvlm_core.parts.section import Weights as Identify
@@ -23,6 +29,10 @@ PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 IDENTIFYING = frozenset({".safetensors", ".json", ".txt", ".model"})
 """Suffixes of weights, configurations and tokenizers. A model card may change without a new model."""
 
+_SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
+"""What is fetched of any hub repository: configurations and tokenizers."""
+_MODELS = ("model", "open_clip_model", "open_clip_pytorch_model")
+"""Names of a repository's own weights, without suffix and shard; further copies in other forms are not fetched."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 1 << 24
@@ -43,7 +53,7 @@ class Weights:
         return self.revision is None
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `from_pretrained` of diffusers and of transformers' models."""
+        """Keyword arguments for `from_pretrained` of diffusers and of transformers' models, from a folder."""
         import torch
 
         return {
@@ -55,8 +65,7 @@ class Weights:
 
     def file_arguments(self) -> dict[str, Any]:
         """Keyword arguments for `from_pretrained` of tokenizers and processors, which hold no weights."""
-        where: dict[str, Any] = {"local_files_only": True} if self.local else {"revision": self.revision}
-        return {"trust_remote_code": False, **where}
+        return {"trust_remote_code": False, "local_files_only": True}
 
 
 def resolve(model: Model, folder: str, key: str = "model") -> Weights:
@@ -67,11 +76,12 @@ def resolve(model: Model, folder: str, key: str = "model") -> Weights:
         key: the recipe's key of the model, for messages.
 
     Raises:
-        RecipeError: if the folder is missing or holds no safetensors, or if a hub id has no pinned revision.
+        RecipeError: if the folder is missing, holds no safetensors or names another model that its loader would
+            follow, or if a hub id has no pinned revision.
     """
     path = Path(locate(model.id, folder))
     if path.is_dir():
-        _refuse_pickles(path, f"{key}.id")
+        refuse_strange(path, f"{key}.id")
         return Weights(str(path.resolve()), None, model.variant, model.dtype)
     if model.id.startswith(PACKAGE) or not _HUB_ID.fullmatch(model.id):
         raise RecipeError(f"{key}.id: no folder {path}, and {model.id!r} is no hub id like 'owner/name'")
@@ -127,44 +137,15 @@ def device() -> Any:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def from_pretrained(cls: Any, model: Model, folder: str, key: str = "model", **options: Any) -> Any:
-    """`cls.from_pretrained` of diffusers or transformers on a recipe's model: safetensors, pinned, no foreign code.
-
-    Args:
-        options: further keyword arguments of the class; they win over the recipe's, such as another `dtype`.
+def refuse_strange(root: Path, key: str) -> None:
+    """Refuse a folder whose files would run code or lead to another model.
 
     Raises:
-        RecipeError: as `resolve`.
+        RecipeError: if a folder of the tree holds pickled checkpoints and no safetensors, if there are no weights at
+            all, or if a configuration names another model that its loader would follow.
     """
-    weights = resolve(model, folder, key)
-    return cls.from_pretrained(weights.location, **{**weights.arguments(), **options})
-
-
-def causal_language_model(model: Model, folder: str, key: str = "model") -> tuple[Any, Any]:
-    """A transformers causal language model, in evaluation mode on `device()`, and its tokenizer.
-
-    Raises:
-        RecipeError: as `resolve`.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    weights = resolve(model, folder, key)
-    tokenizer = AutoTokenizer.from_pretrained(weights.location, **weights.file_arguments())
-    loaded = AutoModelForCausalLM.from_pretrained(weights.location, **weights.arguments())
-    return loaded.to(device()).eval(), tokenizer
-
-
-@functools.cache
-def shared_causal_language_model(model: Model, folder: str, threads: int) -> tuple[Any, Any]:
-    """`causal_language_model`, loaded once per process: several rules may ask one."""
-    import torch
-
-    torch.set_num_threads(threads)
-    return causal_language_model(model, folder)
-
-
-def _refuse_pickles(root: Path, key: str) -> None:
-    """Every folder of the tree that holds a pickled checkpoint must hold safetensors as well."""
+    if (elsewhere := named_elsewhere(root)) is not None:
+        raise RecipeError(f"{key}: {elsewhere}")
     kinds: dict[Path, set[str]] = {}
     for path in root.rglob("*"):
         if path.suffix in PICKLED or path.suffix == ".safetensors":
@@ -179,6 +160,93 @@ def _refuse_pickles(root: Path, key: str) -> None:
             )
     if not kinds:
         raise RecipeError(f"{key}: {root} holds no weights: no .safetensors file in it or below it")
+
+
+@contextlib.contextmanager
+def opened(model: Model, folder: str, key: str = "model") -> Iterator[Weights]:
+    """A model's folder to load from, a hub id's fetched before; until the end nothing comes from anywhere else.
+
+    Raises:
+        RecipeError: as `resolve`; if a hub's files cannot be had; if the folder reaches out or does not load.
+    """
+    found = fetched(resolve(model, folder, key), key)
+    with closed(Path(found.location), f"{key}.id"):
+        yield found
+
+
+def fetched(weights: Weights, key: str = "model") -> Weights:
+    """Weights as a folder: a hub id's files of its commit, fetched where they are not on this machine yet.
+
+    Raises:
+        RecipeError: if they cannot be fetched, hold no safetensors, or name another model.
+    """
+    if weights.local:
+        return weights
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    where = f"{weights.location} at {weights.revision}"
+
+    def fetch(wanted: list[str], unwanted: list[str] | None = None) -> Path:
+        try:
+            return Path(
+                snapshot_download(
+                    weights.location, revision=weights.revision, allow_patterns=wanted, ignore_patterns=unwanted
+                )
+            )
+        except (HfHubHTTPError, OSError) as error:
+            raise RecipeError(f"{key}.id: {where} cannot be fetched: {error}") from error
+
+    root = fetch(list(_SMALL))
+    for names in _names_of_weights(root):
+        of_variant = [f"{name}.{weights.variant}{end}" for name in names for end in (".safetensors", "-*.safetensors")]
+        if weights.variant is not None:
+            fetch(of_variant)
+        if not any(path for pattern in of_variant for path in root.glob(pattern)):
+            # a part without the variant has plain weights; a further dot before the suffix is another variant's
+            fetch([f"{name}{end}" for name in names for end in (".safetensors", "-*.safetensors")], ["*.*.safetensors"])
+    if not any(root.rglob("*.safetensors")):
+        raise RecipeError(
+            f"{key}: {where} has no .safetensors file, and pickles are refused. "
+            "Pin a commit that has one; a conversion by the hub stands under refs/pr of the repository"
+        )
+    refuse_strange(root, f"{key}.id")
+    return replace(weights, location=str(root), revision=None)
+
+
+def _names_of_weights(root: Path) -> list[list[str]]:
+    """For each part of a repository the names that its weights may have, as patterns without suffix and shard."""
+    index = root / "model_index.json"
+    if not index.is_file():
+        return [list(_MODELS)]
+    try:
+        parts = json.loads(index.read_bytes())
+    except ValueError:  # told where it is loaded
+        return []
+    return [[f"{part}/*"] for part, value in parts.items() if isinstance(value, list) and "/" not in part]
+
+
+def causal_language_model(model: Model, folder: str, key: str = "model") -> tuple[Any, Any]:
+    """A transformers causal language model, in evaluation mode on `device()`, and its tokenizer.
+
+    Raises:
+        RecipeError: as `opened`.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with opened(model, folder, key) as found:
+        tokenizer = AutoTokenizer.from_pretrained(found.location, **found.file_arguments())
+        loaded = AutoModelForCausalLM.from_pretrained(found.location, **found.arguments())
+    return loaded.to(device()).eval(), tokenizer
+
+
+@functools.cache
+def shared_causal_language_model(model: Model, folder: str, threads: int) -> tuple[Any, Any]:
+    """`causal_language_model`, loaded once per process: several rules may ask one."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return causal_language_model(model, folder)
 
 
 def _digest_of(path: Path) -> str:

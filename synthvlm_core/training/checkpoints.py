@@ -9,7 +9,9 @@ what the files are (aligned.py, tuned.py).
 import contextlib
 import fcntl
 import logging
+import os
 import shutil
+import stat
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from synthvlm_core import hashing
+from synthvlm_core.errors import Mendable
 from synthvlm_core.models.vlm import Vlm
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe, Variant
@@ -170,7 +174,23 @@ class Checkpoint(Stage):
 
 
 def _work_folder(store: Store) -> Path:
-    return Path(store.path("work", "training")) if store.local else Path(tempfile.gettempdir(), "synthvlm-training")
+    """Beside a local store; of a remote one a folder of this machine's, for this store and this user alone.
+
+    Raises:
+        Mendable: if somebody else made the folder, or others may write into it.
+    """
+    if store.local:
+        return Path(store.path("work", "training"))
+    mine = Path(tempfile.gettempdir(), f"synthvlm-training-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        mine.mkdir(mode=0o700)
+    found = mine.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Mendable(
+            f"{mine} is not a folder of this user alone, so what lies in it is not trained from; remove it, or set "
+            "TMPDIR to a folder of your own"
+        )
+    return mine / hashing.digest(store.unstrip(store.path()).encode())
 
 
 @contextlib.contextmanager

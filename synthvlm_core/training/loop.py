@@ -1,22 +1,22 @@
 """The training loop: transformers' Trainer with a fixed order of rows, resumable to the same weights.
 
 Belongs here: how a `TrainingStage` becomes Trainer settings, what a step checkpoint holds, determinism. Does not
-belong here: which rows and which parts are trained (aligned.py, tuned.py), finished checkpoints (checkpoints.py).
+belong here: which rows and which parts are trained (aligned.py, tuned.py), whether a step checkpoint is sound
+(step_checkpoints.py), finished checkpoints (checkpoints.py).
 
 Loads torch when imported: import it where training begins.
 
 The loss of a step is the mean over the learnt tokens of its whole global batch, however it is cut into micro-batches.
 (LLaVA's own code averages the means of micro-batches, which weighs tokens of short answers more.)
 
-A step checkpoint holds the trained parameters, the optimizer, the schedule and the generators' states. It counts from
-the moment its marker is there, so a kill in the middle of writing costs the steps since the one before. It lies in a
-local work folder of this machine's own and is never taken from elsewhere.
+A step checkpoint holds the trained parameters, the optimizer, the schedule and the generators' states. It lies in a
+local work folder of this machine's own and is never taken from elsewhere; a kill in the middle of writing one, or
+damage to it, costs the steps since the one before.
 """
 
 import contextlib
 import math
 import os
-import shutil
 import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -32,11 +32,10 @@ from synthvlm_core.errors import Mendable, RecipeError
 from synthvlm_core.models.vlm import Part, Vlm, train_only
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe.sections import TrainingStage
+from synthvlm_core.training import step_checkpoints
 from synthvlm_core.training.data.collator import Collator
 from synthvlm_core.training.data.order import Ordered
-
-TRAINED = "trained.safetensors"
-MARKER = "complete"
+from synthvlm_core.training.step_checkpoints import TRAINED
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -97,7 +96,8 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)  # it prints every step; `progress` tells whoever asks
         trainer.trained_names = names
-        last = last_complete(work)
+        values = dict(vlm.model.named_parameters())
+        last = step_checkpoints.newest(work, {name: tuple(values[name].shape) for name in names})
         started = time.perf_counter()
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         seconds = time.perf_counter() - started
@@ -108,7 +108,7 @@ def train(
         losses=[float(entry["loss"]) for entry in history],
         learning_rates=[float(entry["learning_rate"]) for entry in history],
         seconds=seconds,
-        resumed_from=_step(last) if last else 0,
+        resumed_from=step_checkpoints.step_of(last) if last else 0,
         precision=precision,
         note=note,
         trained_parameters=sum(p.numel() for p in vlm.model.parameters() if p.requires_grad),
@@ -120,19 +120,6 @@ def precision_here(stage: TrainingStage) -> tuple[str, str]:
     if stage.precision == "float32" or torch.cuda.is_available():
         return stage.precision, ""
     return "float32", f"the recipe says {stage.precision}; trained in float32, as there is no accelerator"
-
-
-def last_complete(work: Path) -> Path | None:
-    """The newest step checkpoint that was written to its end; unfinished ones are removed."""
-    for folder in sorted(work.glob("checkpoint-*"), key=_step, reverse=True):
-        if (folder / MARKER).is_file():
-            return folder
-        shutil.rmtree(folder)
-    return None
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.rsplit("-", 1)[1])
 
 
 def _arguments(
@@ -195,8 +182,6 @@ class _Trainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         stored = load_file(Path(resume_from_checkpoint, TRAINED))
         values = dict(self.model.named_parameters())  # type: ignore[union-attr]  # set by then
-        if set(stored) != set(self.trained_names):
-            raise Mendable(f"{resume_from_checkpoint}: holds other parameters than are trained; delete the folder")
         with torch.no_grad():
             for name, value in stored.items():
                 values[name].copy_(value)
@@ -227,14 +212,10 @@ class _Watch(TrainerCallback):
 
 
 class _Mark(TrainerCallback):
-    """Marks a step checkpoint as complete once all its files are on the disk."""
+    """Vouches for a step checkpoint once all its files are written."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        folder = Path(str(args.output_dir), f"checkpoint-{state.global_step}")
-        for file in folder.iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-        (folder / MARKER).touch()
+        step_checkpoints.mark(Path(str(args.output_dir), f"checkpoint-{state.global_step}"))
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ it is one of the accepted ones, letter case, articles, punctuation and blanks as
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from PIL import Image
 
-from synthvlm_core import hashing
+from synthvlm_core import bounded_json, hashing
+from synthvlm_core.bounded_json import BadJson
 from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation.grading import is_right
 from synthvlm_core.parts.benchmark import Answered, Ask, Benchmark
@@ -41,6 +41,8 @@ from synthvlm_core.progress import Progress
 from synthvlm_core.training.data.pictures import Pictures, local_file, stays_inside
 from synthvlm_core.training.data.rows import DataError
 
+MAX_LINE_BYTES = 1_000_000
+"""Of one question."""
 _KEYS = ("id", "picture", "kind", "question", "choices", "truth", "split")
 
 
@@ -162,20 +164,20 @@ class _Decoded(Sequence[Image.Image | None]):
 def _read(file: Path) -> Iterator[Question]:
     """The questions of a file. Raises DataError at the first that is not as described above."""
     seen: dict[str, str] = {}
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{file}:{number}"
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{place}: not JSON ({error}); give one object a line, in UTF-8") from error
-            question = _checked(row, place)
-            if question.id in seen:
-                raise DataError(f"{place}: id {question.id[:80]!r} stands at {seen[question.id]} already; rename one")
-            seen[question.id] = place
-            yield question
+    place = f"{file}:1"
+    with file.open("rb") as opened:
+        try:
+            for number, line in bounded_json.lines(opened, MAX_LINE_BYTES):
+                if line.strip():
+                    question = _checked(bounded_json.loads(line), place)
+                    if question.id in seen:
+                        first = seen[question.id]
+                        raise DataError(f"{place}: id {question.id[:80]!r} stands at {first} already; rename one")
+                    seen[question.id] = place
+                    yield question
+                place = f"{file}:{number + 1}"
+        except BadJson as error:
+            raise DataError(f"{place}: {error}; give one object a line, in UTF-8") from error
 
 
 def _checked(row: Any, place: str) -> Question:
@@ -205,13 +207,13 @@ def _checked(row: Any, place: str) -> Question:
 
 def _text(row: dict[str, Any], key: str, place: str) -> str:
     found = row.get(key)
-    if not isinstance(found, str) or not found.strip():
+    if not bounded_json.is_text(found) or not found.strip():
         raise DataError(f"{place}: {key!r} must be a text that is not empty")
     return found
 
 
 def _texts(row: dict[str, Any], key: str, place: str) -> tuple[str, ...]:
     found = row.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(text, str) and text.strip() for text in found):
+    if not isinstance(found, list) or not all(bounded_json.is_text(text) and text.strip() for text in found):
         raise DataError(f"{place}: {key!r} must be a list of texts that are not empty, or be left out")
     return tuple(found)

@@ -1,7 +1,8 @@
 """Generator diffusers: any text-to-image pipeline of Hugging Face diffusers, captions in, pixels out, replayable.
 
 Belongs here: the section, loading a pipeline and its refiner, batches, what the text encoders see. Does not belong
-here: noise (noise.py), which images are wanted (images/wanted.py), whether one is healthy and how it is stored.
+here: noise (noise.py), what a pipeline may silently do otherwise (promises.py), which images are wanted
+(images/wanted.py), whether one is healthy and how it is stored.
 
 SynthVLM (arXiv 2407.20756) draws with Stable Diffusion XL, arXiv 2307.01952, whose base and refiner share one course of
 denoising: the base stops at `denoising_end = high_noise_frac` and hands over noisy latents, the refiner starts at
@@ -17,7 +18,6 @@ measured, batches of 1 and of multiples of 4 are free of that, so recipes take t
 """
 
 import inspect
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from synthvlm_core.errors import RecipeError
+from synthvlm_core.images.generators import promises
 from synthvlm_core.images.generators.noise import initial_latents, noise_stream
 from synthvlm_core.models import weights
 from synthvlm_core.parts.generator import Drawn, Generator, Request, seed_of
@@ -36,6 +37,9 @@ from synthvlm_core.parts.part import Context
 from synthvlm_core.parts.section import Absent, Model, Positive
 
 log = logging.getLogger(__name__)
+
+_GIVEN = ("prompt", "num_inference_steps", "guidance_scale", "generator", "output_type")
+"""What every pipeline is told."""
 
 SLICED_DECODING_PIXELS = 512 * 512
 """From this size on, images of a batch are decoded one by one: together they would need many times their memory."""
@@ -72,8 +76,7 @@ class Diffusers(Generator):
         try:
             if self.scheduler is not None:
                 _scheduler_class(self.scheduler)
-            multiple = self._multiple(context)
-            found = _misfit(self, multiple) if multiple else None
+            found = self._told_by_files(context)
         except RecipeError as error:
             found = str(error)
         return found and found.removeprefix("generator.")
@@ -85,18 +88,20 @@ class Diffusers(Generator):
         refined = f", refined by `{self.refiner.id}`" if self.refiner else ""
         return f"`{self.model.id}`{refined}, {self.steps} steps, guidance {self.guidance_scale:g}"
 
-    def _multiple(self, context: Context) -> int | None:
-        """What width and height must be multiples of, as far as the files of a model's folder tell."""
-        import diffusers
-
-        folder = Path(locate(self.model.id, context.folder))
-        try:
-            name = json.loads((folder / "model_index.json").read_text())["_class_name"]
-            blocks = json.loads((folder / "vae" / "config.json").read_text())["block_out_channels"]
-        except (OSError, ValueError, KeyError, TypeError):  # a hub id, or a folder that `load` refuses with the reason
-            return None
-        packed = hasattr(getattr(diffusers, str(name), None), "_pack_latents")
-        return int(2 ** (len(blocks) - 1)) * (2 if packed else 1)
+    def _told_by_files(self, context: Context) -> str | None:
+        """What the files of a model's folder show that its pipeline would not do as the section says."""
+        files = promises.Files(Path(locate(self.model.id, context.folder)))
+        multiple = files.multiple()
+        if multiple and (found := promises.misfit(self.width, self.height, multiple)):
+            return found
+        if found := promises.idle(files.distilled(), self.guidance_scale, self.negative_prompt):
+            return found
+        if self.refiner is not None and self.high_noise_frac is not None:
+            refining = promises.Files(Path(locate(self.refiner.id, context.folder)))
+            base, refiner = (one.scheduler(self.scheduler) for one in (files, refining))
+            if base is not None and refiner is not None:
+                return promises.idle_refiner(base, refiner, self.steps, self.high_noise_frac)
+        return None
 
 
 class Pipeline:
@@ -131,18 +136,41 @@ class Pipeline:
             self._refiner = self._load(cls, section.refiner, context.folder, "generator.refiner")
             _must_take(self._base, "denoising_end", "generator.model hands over to no refiner")
             _must_take(self._refiner, "denoising_start", "generator.refiner takes over from no base model")
+            if found := promises.idle_refiner(
+                self._base.scheduler, self._refiner.scheduler, section.steps, section.high_noise_frac or 0.0
+            ):
+                raise RecipeError(found)
+            for argument in ("image", *_GIVEN):
+                _must_take(self._refiner, argument, "generator.refiner")
         _must_take(self._base, "latents", "generator.model cannot be given its noise")
-        if section.negative_prompt:
+        for argument in ("height", "width", *_GIVEN):
+            _must_take(self._base, argument, "generator.model")
+        if section.negative_prompt is not None:
             _must_take(self._base, "negative_prompt", "generator.negative_prompt")
+            second = inspect.signature(self._base.__call__).parameters.get("true_cfg_scale")
+            if second is not None and second.default <= 1.0:
+                raise RecipeError(
+                    f"generator.negative_prompt: {type(self._base).__name__} looks at it under a second guidance scale "
+                    "only, which a recipe does not set; take it out"
+                )
         self._denoiser = _denoiser(self._base)
         self._latent_shape, self._packed = _latent_shape(self._base, section.height, section.width)
-        if misfit := _misfit(section, self._base.vae_scale_factor * (2 if self._packed else 1)):
-            raise RecipeError(misfit)
+        configured = self._denoiser.config
+        multiple = self._base.vae_scale_factor * promises.patch(configured, packed=self._packed)
+        if found := promises.misfit(section.width, section.height, multiple):
+            raise RecipeError(found)
+        if found := promises.idle(configured, section.guidance_scale, section.negative_prompt):
+            raise RecipeError(found)
+        self._text: int | None = None
         self._tokenizers = _tokenizers(self._base)
         self.description = self._describe()
 
     def draw(self, requests: Sequence[Request]) -> list[Drawn]:
-        """Draw at most a batch of images, in the order of the requests; a smaller batch is padded by repetition."""
+        """Draw at most a batch of images, in the order of the requests; a smaller batch is padded by repetition.
+
+        Raises:
+            RecipeError: if the pipeline broke a promise of promises.py, such as drawing another size.
+        """
         real = list(requests)
         pictures = self._draw_batch([*real, *[real[-1]] * (self._section.batch_size - len(real))])
         drawn: list[Drawn] = []
@@ -175,20 +203,51 @@ class Pipeline:
         # not scaled here: pipelines multiply given latents by their scheduler's initial sigma themselves
         first = {
             **arguments,
-            **(negative if _takes(base, "negative_prompt") else {}),
+            **negative,
+            **{name: value for name, value in promises.PLAIN.items() if _takes(base, name)},
             "latents": latents.to(self._device, self._denoiser.dtype),
             "height": section.height,
             "width": section.width,
         }
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        with (
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+            promises.watched(self._denoiser, len(batch)) as watch,
+        ):
             if refiner is None:
-                images = base(**first, output_type="np").images
+                made = base(**first, output_type="np")
             else:
                 share = section.high_noise_frac
                 handed = base(**first, denoising_end=share, output_type="latent").images
                 second = {**arguments, **(negative if _takes(refiner, "negative_prompt") else {})}
-                images = refiner(**second, image=handed, denoising_start=share, output_type="np").images
-        return np.asarray(images, dtype=np.float32)
+                made = refiner(**second, image=handed, denoising_start=share, output_type="np")
+        images = np.asarray(made.images, dtype=np.float32)
+        self._held(watch, first["latents"], made, images)
+        return images
+
+    def _held(self, watch: promises.Watch, latents: Any, made: Any, images: NDArray[np.float32]) -> None:
+        """Raise if a batch was not drawn as the recipe and the seeds say."""
+        section = self._section
+        found = (
+            promises.wrong_pictures(images, len(latents), section.height, section.width)
+            or watch.check(
+                latents,
+                guidance_scale=section.guidance_scale,
+                negative_prompt=section.negative_prompt,
+                scheduler=self._base.scheduler,
+            )
+            or (promises.wrong_steps(self._base.scheduler, section.steps) if self._refiner is None else None)
+        )
+        if found is None and any(getattr(made, "nsfw_content_detected", None) or ()):
+            found = "generator.model: its pipeline blackens pictures by a safety checker, which is not turned off here"
+        if found is None and self._text not in (None, watch.text):
+            found = (
+                "generator.batch_size: this pipeline pads prompts to the longest of a batch, so that a picture would "
+                "depend on the captions it is drawn beside; set it to 1"
+            )
+        if found is not None:
+            raise RecipeError(found)
+        if section.batch_size > 1:
+            self._text = watch.text
 
     def _prompt(self, text: str) -> tuple[int, bool]:
         """How many tokens a caption has, and whether an encoder cuts it."""
@@ -202,23 +261,24 @@ class Pipeline:
         """A pipeline on the device, silent, without safety checker and watermark, under the recipe's scheduler."""
         import torch
 
-        where = weights.resolve(model, folder, key)
         options: dict[str, Any] = {}
-        if self._device.type == "cpu" and where.dtype == "float16":
+        if self._device.type == "cpu" and model.dtype == "float16":
             options["dtype"] = torch.float32  # half precision lacks kernels there and crawls where it has them
             self.note = "no accelerator: float16 weights are computed in float32, pixels differ slightly"
             log.warning("%s: %s", key, self.note)
-        try:
-            found = cls.load_config(where.location, **where.file_arguments())
-            # named only where it exists, since a pipeline warns of what it does not know; null loads nothing
-            no_checker = {"safety_checker": None, "requires_safety_checker": False}
-            unwanted = no_checker if "safety_checker" in found else {}
-            pipeline = weights.from_pretrained(cls, model, folder, key, **unwanted, **options)
-        except (OSError, ValueError) as error:
-            what = f"{where.location} is not a pipeline that {cls.__name__} loads"
-            raise RecipeError(f"{key}.id: {what}: {error}") from error
-        if getattr(pipeline, "watermark", None) is not None:
-            pipeline.watermark = None  # invisible, but it changes pixels
+        with weights.opened(model, folder, key) as where:
+            try:
+                found = cls.load_config(where.location, **where.file_arguments())
+                # named only where it exists, since a pipeline warns of what it does not know; null loads nothing
+                no_checker = {"safety_checker": None, "requires_safety_checker": False}
+                unwanted = no_checker if "safety_checker" in found else {}
+                pipeline = cls.from_pretrained(where.location, **{**where.arguments(), **unwanted, **options})
+            except (OSError, ValueError, AttributeError) as error:
+                what = f"{where.location} is not a pipeline that {cls.__name__} loads"
+                raise RecipeError(f"{key}.id: {what}: {error}") from error
+        for name in ("watermark", "watermarker", "safety_checker"):
+            if getattr(pipeline, name, None) is not None:
+                setattr(pipeline, name, None)  # they change pixels, the first two invisibly
         if self._section.scheduler is not None:
             pipeline.scheduler = _scheduler(self._section.scheduler, pipeline.scheduler)
         large = self._section.height * self._section.width >= SLICED_DECODING_PIXELS
@@ -266,14 +326,6 @@ def _takes(pipeline: Any, argument: str) -> bool:
 def _must_take(pipeline: Any, argument: str, key: str) -> None:
     if not _takes(pipeline, argument):
         raise RecipeError(f"{key}: {type(pipeline).__name__} takes no {argument}")
-
-
-def _misfit(section: Diffusers, multiple: int) -> str | None:
-    """Why a pipeline cannot draw the section's size, None if it can."""
-    for name, value in (("width", section.width), ("height", section.height)):
-        if value % multiple:
-            return f"generator.{name}: {value} is no multiple of {multiple}, which this pipeline's latents need"
-    return None
 
 
 def _scheduler_class(name: str, fitting: str = "") -> Any:

@@ -3,25 +3,36 @@
 Belongs here: checking every row before training begins, reading rows from a working copy. Does not belong here: tokens
 (words.py), pictures (pictures.py), writing a mix.
 
-Texts do not lie in memory: they are copied into a file of one line each.
+Texts do not lie in memory: they are copied into a file of one line each. A working copy counts if it is of the mix as
+it is now and has the bytes that were written; else it is made again.
 """
 
+import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ijson
 import numpy as np
 
+from synthvlm_core import bounded_json
+from synthvlm_core.bounded_json import BadJson
 from synthvlm_core.models.vlm import IMAGE
 from synthvlm_core.training.data.order import grouped_by_modality_and_length
 from synthvlm_core.training.data.pictures import Pictures, stays_inside
 from synthvlm_core.training.data.rows import DataError, Example, Numbers
 from synthvlm_core.training.data.words import Words
 
+log = logging.getLogger(__name__)
+
 Turns = list[tuple[str, str]]
 """Questions with their answers."""
+MAX_ROW_CHARACTERS = 4_000_000
+"""Of one row of the mix; LLaVA's longest have some tens of thousands."""
+_VERSION = 1
+"""Of the working copy's form."""
 
 
 class Instructions:
@@ -29,7 +40,7 @@ class Instructions:
 
     Args:
         path: the JSON file. Its pictures lie in `<name of the file>.zip` beside it, else below the file's own folder.
-        work: folder for the working copy; an unfinished one is made again.
+        work: folder for the working copy; one that is unfinished, damaged or of another mix is made again.
         grouped: whether `order` puts pictured rows and text-only rows, and rows of about equal length, together.
 
     Raises:
@@ -40,10 +51,8 @@ class Instructions:
         self._path, self._words, self._grouped = path, words, grouped
         self._pictures = Pictures(path.with_suffix(".zip"), path.parent)
         work.mkdir(parents=True, exist_ok=True)
-        self._lines, index = work / "instructions.jsonl", work / "instructions.npy"
-        if not index.is_file():
-            _write_index(self._lines, index, _checked_rows(path, self._pictures))
-        self._index: Numbers = np.load(index)
+        self._lines = work / "instructions.jsonl"
+        self._index = _working_copy(path, self._lines, self._pictures)
         if not len(self._index):
             raise DataError(f"{path}: an empty list; there is nothing to train on")
 
@@ -85,7 +94,7 @@ def checked_turns(row: Any, place: str, pictures: Pictures) -> tuple[str | None,
         raise DataError(f"{place}: not an object with a list 'conversations'; see LLaVA's instruction JSON")
     said = row["conversations"]
     for turn in said:
-        if not isinstance(turn, dict) or not isinstance(turn.get("value"), str) or "from" not in turn:
+        if not isinstance(turn, dict) or not bounded_json.is_text(turn.get("value")) or "from" not in turn:
             raise DataError(f"{place}: a turn without text 'from' and 'value'; every turn needs both")
         if turn["from"] not in ("human", "gpt"):
             raise DataError(f"{place}: a turn from {str(turn['from'])[:40]!r}; rename it to 'human' or 'gpt'")
@@ -120,22 +129,64 @@ def checked_turns(row: Any, place: str, pictures: Pictures) -> tuple[str | None,
 def _checked_rows(path: Path, pictures: Pictures) -> Iterator[tuple[str | None, Turns]]:
     """Rows of the JSON list, one at a time."""
     number = -1
-    with path.open("rb") as file:
+    with path.open(encoding="utf-8-sig") as file:
         try:
-            for number, row in enumerate(ijson.items(file, "item", use_float=True)):
+            for number, row in enumerate(bounded_json.items(file, MAX_ROW_CHARACTERS)):
                 yield checked_turns(row, f"{path}, row {number}", pictures)
-        except ijson.JSONError as error:
-            raise DataError(f"{path}, after row {number}: not JSON ({error}); it must be one list of rows") from error
+        except BadJson as error:
+            raise DataError(f"{path}, after row {number}: {error}; it must be one JSON list of rows") from error
 
 
-def _write_index(lines: Path, index: Path, rows: Iterator[tuple[str | None, Turns]]) -> None:
-    """One line per row, and beside it (place in bytes, words; negative without a picture) of every row, put last."""
+def _working_copy(path: Path, lines: Path, pictures: Pictures) -> Numbers:
+    """The index of a working copy: of every row its place in bytes and its words, negative without a picture.
+
+    `instructions.json`, put last, says of which mix the copy is and what its bytes are.
+    """
+    index, told = lines.with_suffix(".npy"), lines.with_suffix(".json")
+    mix = _digest(path)
+    if told.is_file() and _vouched(told) == _voucher(mix, lines, index):
+        found: Numbers = np.load(index)
+        return found
+    if told.exists():
+        log.warning("%s is damaged or of another mix than %s, and is made again", lines, path)
+    for old in (told, lines, index):
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        old.unlink(missing_ok=True)
+    _write(lines, index, _checked_rows(path, pictures))
+    temporary = told.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_voucher(mix, lines, index)))
+    temporary.replace(told)
+    written: Numbers = np.load(index)
+    return written
+
+
+def _voucher(mix: str, lines: Path, index: Path) -> dict[str, Any]:
+    return {"version": _VERSION, "mix": mix, "lines": _digest(lines), "index": _digest(index)}
+
+
+def _vouched(told: Path) -> Any:
+    try:
+        with told.open("rb") as file:
+            return bounded_json.loads(file.read(1000))
+    except BadJson:
+        return None
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, "" where there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(lines: Path, index: Path, rows: Iterator[tuple[str | None, Turns]]) -> None:
+    """One line per row, and beside it the index."""
     found: list[tuple[int, int]] = []
     with lines.open("wb") as file:
         for image, turns in rows:
             words = max(1, sum(len(text.split()) for turn in turns for text in turn))
             found.append((file.tell(), words if image is not None else -words))
             file.write(json.dumps([image, turns]).encode() + b"\n")
-    temporary = index.with_suffix(".tmp.npy")
-    np.save(temporary, np.array(found, dtype=np.int64).reshape(-1, 2))
-    temporary.replace(index)
+    np.save(index, np.array(found, dtype=np.int64).reshape(-1, 2))

@@ -38,7 +38,10 @@ class Pictures:
         self.place = str(archive if self._archive else folder)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._names if self._archive else (self._folder / name).is_file()
+        try:
+            return name in self._names if self._archive else (self._folder / name).is_file()
+        except (OSError, ValueError):  # a name that no file can have
+            return False
 
     def read(self, name: str, place: str) -> bytes:
         """The encoded picture of that name.

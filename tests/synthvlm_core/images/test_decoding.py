@@ -1,20 +1,23 @@
 """Foreign pictures become RGB as a person would see them, or one kind of error."""
 
 import io
+import re
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageOps
 
 from synthvlm_core.errors import Mendable
-from synthvlm_core.images import encoding
-from synthvlm_core.images.decoding import UndecodableImage, decode
+from synthvlm_core.images import decoding, encoding
+from synthvlm_core.images.decoding import FORMATS, UndecodableImage, decode
 from synthvlm_core.parts.generator import Encoding
 
 OURS = [
@@ -117,24 +120,178 @@ def test_sixteen_bits_of_colour_keep_their_upper_half() -> None:
     assert pixels(png(2, 1, 16, 2, colours)).tolist() == [[[0x12, 0x56, 0x9A], [0xFF, 0, 0x80]]]
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, chunks: list[tuple[bytes, bytes]] = []) -> bytes:  # noqa: B006
-    """A PNG of one row's worth of bytes per line, as Pillow cannot write it."""
-
+def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, chunks: list[tuple[bytes, bytes]] = []) -> bytes:  # noqa: B006
+    """A PNG of one row's worth of bytes per line, as Pillow cannot write it."""
     stride = len(rows) // height
     lines = b"".join(b"\0" + rows[start : start + stride] for start in range(0, len(rows), stride))
     parts = [(b"IHDR", struct.pack(">2I5B", width, height, depth, colour, 0, 0, 0)), *chunks]
-    parts += [(b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    return png_of([*parts, (b"IDAT", zlib.compress(lines)), (b"IEND", b"")])
 
 
-def test_print_colours_become_screen_colours() -> None:
-    image = PIL.Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    red = pixels(saved(image, "JPEG", quality=95))[8, 8]
+@pytest.mark.parametrize("marked", [True, False])
+def test_print_colours_become_screen_colours(marked: bool) -> None:
+    data = saved(PIL.Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)
+    at = data.index(b"\xff\xee")
+    assert data[at + 4 : at + 9] == b"Adobe"
+    if not marked:
+        data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    red = pixels(data)[8, 8]
     assert red[0] > 230
     assert max(red[1:]) < 25
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "key", "seen"),
+    [
+        (1, 0b1000_0000, 1, [255, 0]),
+        (2, 0b0100_0000, 1, [255, 0]),
+        (2, 0b0110_0000, 2, [85, 255]),
+        (4, 0x3F, 3, [255, 255]),
+        (4, 0x35, 5, [51, 255]),
+    ],
+)
+def test_a_transparent_grey_is_found_at_every_depth(depth: int, row: int, key: int, seen: list[int]) -> None:
+    found = pixels(png(2, 1, depth, 0, bytes([row]), [(b"tRNS", struct.pack(">H", key))]))
+    assert found[0, :, 0].tolist() == seen
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_found() -> None:
+    colours = struct.pack(">6H", 1000, 2000, 3000, 4000, 5000, 6000)
+    found = pixels(png(2, 1, 16, 2, colours, [(b"tRNS", struct.pack(">3H", 1000, 2000, 3000))]))
+    assert found.tolist() == [[[255] * 3, [4000 >> 8, 5000 >> 8, 6000 >> 8]]]
+
+
+def test_sixteen_bits_with_transparency_lie_on_white() -> None:
+    grey = struct.pack(">4H", 0x1234, 0xFFFF, 0x8000, 0)
+    assert pixels(png(2, 1, 16, 4, grey)).tolist() == [[[0x12] * 3, [255] * 3]]
+    colour = struct.pack(">8H", 0x1234, 0x5678, 0x9ABC, 0xFFFF, 0, 0, 0, 0)
+    assert pixels(png(2, 1, 16, 6, colour)).tolist() == [[[0x12, 0x56, 0x9A], [255] * 3]]
+
+
+def profile(red: Any, green: Any, blue: Any, gamma: float, name: bytes) -> bytes:
+    """An ICC profile of a screen: where its primaries lie in XYZ under D50, and its gamma."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    white = fixed(0.9642, 1.0, 0.8249)
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name + b"\0" * 79,
+        b"cprt": b"text\0\0\0\0none\0",
+        b"wtpt": b"XYZ \0\0\0\0" + white,
+    }
+    for letter, primary in zip("rgb", (red, green, blue), strict=True):
+        tags[f"{letter}XYZ".encode()] = b"XYZ \0\0\0\0" + fixed(*primary)
+        tags[f"{letter}TRC".encode()] = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    index, body = struct.pack(">I", len(tags)), b""
+    for tag, value in tags.items():
+        padded = value + b"\0" * (-len(value) % 4)
+        index += tag + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(value))
+        body += padded
+    size = 128 + len(index) + len(body)
+    head = struct.pack(">I4xI", size, 0x02400000) + b"mntrRGB XYZ " + b"\0" * 12 + b"acsp" + b"\0" * 28 + white
+    return head.ljust(128, b"\0") + index + body
+
+
+ADOBE_RGB = profile(
+    (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457), 2.199, b"Adobe RGB (1998)"
+)
+SRGB = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+
+
+def test_colours_of_a_profile_become_srgb() -> None:
+    """(150, 200, 100) of Adobe RGB is (124, 201, 92) of sRGB, to within one: by the matrices of both standards."""
+    seen = [124, 201, 92]
+    for image in (PIL.Image.new("RGB", (4, 4), (150, 200, 100)), PIL.Image.new("P", (4, 4))):
+        if image.mode == "P":
+            image.putpalette([150, 200, 100])
+        assert np.abs(pixels(saved(image, icc_profile=ADOBE_RGB))[0, 0].astype(int) - seen).max() <= 1
+    half = pixels(saved(PIL.Image.new("RGBA", (4, 4), (150, 200, 100, 128)), icc_profile=ADOBE_RGB))[0, 0]
+    assert np.abs(half - (np.array(seen) * 128 + 255 * 127) / 255).max() <= 2
+
+
+def test_srgb_stays_as_it_is_to_the_value() -> None:
+    assert np.array_equal(pixels(saved(PIL.Image.fromarray(picture()), icc_profile=SRGB)), picture())
+
+
+@pytest.mark.parametrize(
+    "bad", [b"x", SRGB[:200], SRGB[:128] + b"\xff" * 400, b"\0" * 5_000_000], ids=["no", "cut", "spoilt", "large"]
+)
+def test_a_profile_that_cannot_be_followed_is_left_out(bad: bytes) -> None:
+    data = saved(PIL.Image.fromarray(picture()), "JPEG", quality=95, icc_profile=bad)
+    assert np.array_equal(pixels(data), pixels(saved(PIL.Image.fromarray(picture()), "JPEG", quality=95)))
+
+
+def test_a_profile_of_another_kind_is_left_out() -> None:
+    assert pixels(saved(PIL.Image.new("L", (2, 2), 150), icc_profile=ADOBE_RGB))[0, 0].tolist() == [150] * 3
+
+
+@pytest.mark.parametrize("kind", ["progressive", "interlaced"])
+def test_how_rows_are_ordered_in_a_file_changes_nothing(kind: str) -> None:
+    if kind == "progressive":
+        plain, ordered = (saved(PIL.Image.fromarray(picture()), "JPEG", progressive=way) for way in (False, True))
+        assert np.abs(pixels(plain).astype(int) - pixels(ordered)).max() <= 1
+        return
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    passes = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1)]
+    lines = b"".join(
+        b"\0" + row.tobytes() for top, down, left, right in passes for row in values[top::down, left::right]
+    )
+    head = struct.pack(">2I5B", 8, 8, 8, 0, 0, 0, 1)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    assert np.array_equal(pixels(png_of(chunks))[..., 0], values)
+
+
+def test_a_bitmap_from_top_to_bottom_is_not_upside_down() -> None:
+    def bitmap(height: int) -> bytes:
+        head = (
+            b"BM" + struct.pack("<I4xI", 62, 54) + struct.pack("<IiiHHIIiiII", 40, 1, height, 1, 24, 0, 8, 0, 0, 0, 0)
+        )
+        return head + bytes([255, 0, 0, 0, 0, 0, 255, 0])
+
+    below, above = (np.asarray(decode(bitmap(height), formats=("BMP",))) for height in (2, -2))
+    assert above.tolist() == [[[0, 0, 255]], [[255, 0, 0]]]
+    assert np.array_equal(below, above[::-1])
+
+
+def test_what_would_grow_without_bound_is_refused_by_its_head() -> None:
+    for size, message in (
+        ((0, 8), "neither JPEG"),
+        ((100_000, 600), "a side has more than 32768"),
+        ((1010, 10), "more than 100 times the other"),
+    ):
+        head = struct.pack(">2I5B", *size, 8, 0, 0, 0, 0)
+        with pytest.raises(UndecodableImage, match=message):
+            decode(png_of([(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]))
+    assert decode(png(1000, 10, 8, 0, bytes(10_000))).size == (1000, 10)
+
+
+@pytest.mark.parametrize("chunk", [b"zTXt", b"iTXt", b"iCCP"])
+def test_a_chunk_that_unpacks_to_much_is_refused(chunk: bytes) -> None:
+    packed = zlib.compress(bytes(80_000_000))
+    head = b"a\0\1\0\0\0" if chunk == b"iTXt" else b"a\0\0"
+    with pytest.raises(UndecodableImage, match="too large"):
+        decode(png(1, 1, 8, 2, bytes(3), [(chunk, head + packed)]))
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused() -> None:
+    data = saved(PIL.Image.fromarray(picture()), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(UndecodableImage, match="more than 100 scans"):
+        decode(data[:-2] + data[last:-2] * 1000 + data[-2:])
+
+
+@pytest.mark.parametrize("format", ["TIFF", "ICO", "PPM", "TGA"])
+def test_further_formats_of_pillow_are_not_opened(format: str) -> None:
+    with pytest.raises(UndecodableImage):
+        decode(saved(PIL.Image.new("F" if format == "TIFF" else "RGB", (16, 16)), format))
 
 
 def test_a_preview_behind_a_photograph_is_left_out() -> None:
@@ -144,11 +301,11 @@ def test_a_preview_behind_a_photograph_is_left_out() -> None:
     assert np.abs(pixels(data).astype(int) - picture()).mean() < 5
 
 
-@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF"])
 def test_animations_are_refused(format: str) -> None:
     frames = [PIL.Image.fromarray(picture()), PIL.Image.fromarray(picture()[::-1])]
     with pytest.raises(UndecodableImage, match="animation"):
-        decode(saved(frames[0], format, save_all=True, append_images=frames[1:]))
+        decode(saved(frames[0], format, save_all=True, append_images=frames[1:]), formats=(*FORMATS, "GIF"))
 
 
 def test_the_bound_on_pixels_is_exact_and_comes_before_unpacking() -> None:
@@ -179,6 +336,14 @@ def test_truncated_and_foreign_bytes_are_mendable() -> None:
             decode(bad)
     with pytest.raises(UndecodableImage):
         decode(saved(PIL.Image.fromarray(picture()), "JPEG")[:-200])
+
+
+def test_no_other_module_opens_a_picture() -> None:
+    core = Path(decoding.__file__).parents[1]
+    opening = [
+        path for path in core.rglob("*.py") if re.search(r"Image\.open\(|imread\(|decode_image\(", path.read_text())
+    ]
+    assert opening == [Path(decoding.__file__)]
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=40), st.sampled_from(OURS))

@@ -36,12 +36,11 @@ def test_a_folder_is_found_beside_the_recipe_and_stays_offline(folder: Path) -> 
     assert weights.resolve(Model(id=found.location), "elsewhere").location == found.location
 
 
-def test_a_hub_id_is_loaded_from_its_pinned_commit(folder: Path) -> None:
+def test_a_hub_id_names_its_pinned_commit(folder: Path) -> None:
     found = weights.resolve(Model(id="openai/clip", revision=COMMIT, variant="fp16"), str(folder))
     assert not found.local
-    assert found.arguments()["revision"] == COMMIT
+    assert (found.location, found.revision) == ("openai/clip", COMMIT)
     assert found.arguments()["variant"] == "fp16"
-    assert found.file_arguments() == {"trust_remote_code": False, "revision": COMMIT}
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", COMMIT[:12]])
@@ -141,5 +140,5 @@ def test_no_code_is_run_while_loading(folder: Path) -> None:
         json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}})
     )
     (model / "evil.py").write_text("raise SystemExit('code was run')")
-    with pytest.raises(ValueError, match=r"trust_remote_code|tokenizer"):
+    with pytest.raises(RecipeError, match=r"trust_remote_code|tokenizer"):
         weights.causal_language_model(Model(id="parts/model"), str(folder))

@@ -7,16 +7,6 @@ from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.training import loop
 
 
-def test_a_step_checkpoint_cut_short_is_not_used(tmp_path: Path) -> None:
-    for step, complete in ((2, True), (4, True), (6, False)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if complete:
-            (folder / loop.MARKER).touch()
-    assert loop.last_complete(tmp_path) == tmp_path / "checkpoint-4"
-    assert not (tmp_path / "checkpoint-6").exists()
-
-
 def test_a_batch_that_cannot_be_cut_for_all_processes_is_refused(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,8 @@ def test_a_sound_mix_is_read(mix_of: Callable[..., Instructions], tiny_vlm: Vlm)
     [
         ({"id": 1}, "list 'conversations'"),
         ({"conversations": [{"from": "human"}]}, "every turn needs both"),
+        (talk("half a character \ud800", "b"), "every turn needs both"),
+        (talk("<image> a", "b", image="x" * 10_000), "no picture 'x.*add it or remove"),
         ({"conversations": [{"from": "system", "value": "x"}]}, "rename it to 'human' or 'gpt'"),
         ({"conversations": [*talk("a")["conversations"], *talk("b", "c")["conversations"]]}, "two turns from 'human'"),
         (talk("only a question"), "no question with an answer"),
@@ -111,9 +113,60 @@ def test_pictures_from_an_archive_beside_the_file(mix: Path, words: Words, tmp_p
         assert len(archive.namelist()) == 45
 
 
-def test_a_working_copy_cut_short_is_made_again(mix: Path, words: Words, tmp_path: Path) -> None:
-    (tmp_path / "instructions.jsonl").write_text('["half a ro')
-    rows = Instructions(mix, words, work=tmp_path)
-    assert len(rows) == 48
-    (tmp_path / "instructions.jsonl").touch()
-    assert Instructions(mix, words, work=tmp_path)[3].ids == rows[3].ids
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "altered": lambda path: path.write_bytes(path.read_bytes()[:-30] + b"x" + path.read_bytes()[-29:]),
+    "deep": lambda path: path.write_bytes(b"[" * 100_000),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("name", ["instructions.jsonl", "instructions.npy", "instructions.json"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_working_copy_is_made_again(mix: Path, words: Words, tmp_path: Path, name: str, damage: str) -> None:
+    sound = Instructions(mix, words, work=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"instructions.jsonl", "instructions.npy", "instructions.json"}
+    DAMAGE[damage](tmp_path / name)
+    again = Instructions(mix, words, work=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert again[47].ids == sound[47].ids
+
+
+def test_a_sound_working_copy_is_used_as_it_is(mix: Path, words: Words, tmp_path: Path) -> None:
+    Instructions(mix, words, work=tmp_path)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    Instructions(mix, words, work=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
+
+
+def test_a_working_copy_of_another_mix_is_told_and_made_again(
+    words: Words, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "mix.json"
+    for answer in ("red", "blue"):
+        path.write_text(json.dumps([talk("what colour?", answer)]))
+        assert (
+            Instructions(path, words, work=tmp_path / "work")[0].ids[-2:-1]
+            == words.conversation([("what colour?", answer)], pictured=False)[0][-2:-1]
+        )
+    assert f"is damaged or of another mix than {path}, and is made again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000, "after row -1: nested too deeply"),
+        ('[{"conversations": ' + "1" * 66_000 + "}]", "after row -1: a number of too many digits"),
+        ('[{"id": "' + "a" * 4_000_001 + '"}]', "after row -1: more than 4,000,000 characters"),
+        ('[{"conversations": []}, [', "row 0: no question"),
+        ("\xff", "not a JSON list"),
+    ],
+)
+def test_what_would_take_much_memory_is_told_with_file_and_row(
+    mix_of: Callable[..., Instructions], text: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=rf"mix\.json, {message}|mix\.json, after row -1: {message}"):
+        mix_of(text)

@@ -23,6 +23,8 @@ _JOBS = (
 )
 
 
+_DEV = "DAGSTER_verbose"
+"""Set, if to nothing, for what `dagster dev` and `dg dev` start, and for nothing else (unlike DAGSTER_IS_DEV_CLI)."""
 _NOTHING: dict[str, Any] = {}
 """The schema of what cannot be configured when a run is launched: the UI, a request or `--config` may set nothing.
 
@@ -86,7 +88,7 @@ def defs() -> dg.Definitions:
         Mendable: if the instance in DAGSTER_HOME holds the history of another recipe: then nothing can be launched, and
             what was made stays as it is.
     """
-    if os.environ.get("DAGSTER_IS_DEV_CLI"):
+    if _DEV in os.environ:
         raise Mendable(
             "any web page that a browser on this machine shows could start runs through the webserver of `dagster dev` "
             "and `dg dev`: use `make ui`, which refuses them (docs/security.md)"

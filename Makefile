@@ -13,7 +13,8 @@ home: setup ; @bash scripts/home.sh $(RUN)
 # VARIANTS="synthvlm-mini random-mini" trains those and compares them
 demo: home ; @$(RUN)/python -m synthvlm_assets.demo $(VARIANTS)
 
-ui: home ; @$(RUN)/dagster dev -w workspace.yaml
+# UI="--port 3001" gives it options: python -m synthvlm_assets.ui --help
+ui: home ; @$(RUN)/python -m synthvlm_assets.ui $(UI)
 
 # two processes, one thread each: most of the time goes to deployments that wait for their own processes
 test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not outside"

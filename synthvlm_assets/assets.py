@@ -52,9 +52,12 @@ def stage_asset(
         metadata={} if table is None else {"dagster/column_schema": metadata.column_schema(table)},
         retry_policy=RETRIES,
         pool=pool,
+        config_schema={},  # without one Dagster takes any
         automation_condition=automation,
     )
-    def asset(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
+    def asset(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], worker: dg.ResourceParam[Worker]
+    ) -> dg.MaterializeResult:
         here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
         result = worker.run(context, here)
         return result._replace(

@@ -35,8 +35,9 @@ def stage_check(
         description=" ".join((inspect.getdoc(holds) or "").partition("\n\n")[0].split()),
         partitions_def=partitions.of(stage, recipe),
         blocking=not warns,
+        config_schema={},  # without one Dagster takes any
     )
-    def check(context: dg.AssetCheckExecutionContext, settings: Settings) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
         here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
         try:
             finding = holds(here)

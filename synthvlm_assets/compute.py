@@ -17,7 +17,7 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 """For workers that crash or are killed; what a person must mend is a Failure without retries."""
 
 
-class Worker(dg.ConfigurableResource):
+class Worker:
     """Runs a stage in a process that ends with it and gives all memory back."""
 
     def run(self, context: dg.AssetExecutionContext, stage: Stage) -> dg.MaterializeResult:

@@ -4,12 +4,15 @@ Belongs here: assembly. Does not belong here: any definition of its own, any imp
 or ray, directly or not (a code location is loaded by the server and by every run).
 """
 
+import os
+from typing import Any
+
 import dagster as dg
 
 from synthvlm_assets.compute import Worker
 from synthvlm_assets.defs import captions, images, release, source_files, training
-from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, store_url
-from synthvlm_core.recipe import loading as recipes
+from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, refuse_other_lineage, store_url
+from synthvlm_core.errors import Mendable
 from synthvlm_core.recipe.sections import Recipe
 
 _JOBS = (
@@ -20,9 +23,21 @@ _JOBS = (
 )
 
 
-def build(recipe: Recipe, store: str) -> dg.Definitions:
-    """The definitions of a recipe over a store."""
-    settings = Settings(store=store, recipe=recipes.dumps(recipe))
+_DEV = "DAGSTER_verbose"
+"""Set, if to nothing, for what `dagster dev` and `dg dev` start, and for nothing else (unlike DAGSTER_IS_DEV_CLI)."""
+_NOTHING: dict[str, Any] = {}
+"""The schema of what cannot be configured when a run is launched: the UI, a request or `--config` may set nothing.
+
+Without one Dagster takes any configuration, or that of its own defaults: a folder of results, whether a step waits for
+the checks before it."""
+
+
+def build(recipe: Recipe, store: str, *, console: str = "DEBUG") -> dg.Definitions:
+    """The definitions of a recipe over a store.
+
+    Args:
+        console: the lowest level of what a run writes to its process's stderr; the event log has all.
+    """
     return dg.Definitions(
         assets=[
             *captions.assets(recipe),
@@ -47,15 +62,40 @@ def build(recipe: Recipe, store: str) -> dg.Definitions:
             for name, groups, description in _JOBS
         ],
         sensors=[source_files.source_files_sensor(recipe), training.retraining_sensor(recipe)],
-        resources={"settings": settings, "worker": Worker()},
+        resources={
+            "settings": _fixed(Settings(recipe, store)),
+            "worker": _fixed(Worker()),
+            "io_manager": dg.mem_io_manager.configured(lambda _: {}, config_schema=_NOTHING),
+        },
         # heavy stages have processes of their own, through Pipes
-        executor=dg.in_process_executor,
+        executor=dg.in_process_executor.configured(lambda _: {}, name="in_process", config_schema=_NOTHING),
+        loggers={
+            "console": dg.colored_console_logger.configured(lambda _: {"log_level": console}, config_schema=_NOTHING)
+        },
     )
+
+
+def _fixed(value: object) -> dg.ResourceDefinition:
+    return dg.ResourceDefinition(lambda _: value, config_schema=_NOTHING)
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The definitions of SYNTHVLM_RECIPE over SYNTHVLM_STORE."""
+    """The definitions of SYNTHVLM_RECIPE over SYNTHVLM_STORE.
+
+    Raises:
+        Mendable: under `dagster dev`, whose webserver cannot be guarded from here.
+        Mendable: if the instance in DAGSTER_HOME holds the history of another recipe: then nothing can be launched, and
+            what was made stays as it is.
+    """
+    if _DEV in os.environ:
+        raise Mendable(
+            "any web page that a browser on this machine shows could start runs through the webserver of `dagster dev` "
+            "and `dg dev`: use `make ui`, which refuses them (docs/security.md)"
+        )
     recipe, store = load_recipe(), store_url()
-    Settings(store=store, recipe=recipes.dumps(recipe)).keep_recipe()
+    if os.environ.get("DAGSTER_HOME"):
+        with dg.DagsterInstance.get() as instance:
+            refuse_other_lineage(instance, recipe)
+    Settings(recipe, store).keep_recipe()
     return build(recipe, store)

@@ -27,7 +27,6 @@ from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.scoring.scored import ScoredPairs
 from synthvlm_core.store.objects import Store
 
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 RUN = "--run"
 
 
@@ -62,11 +61,11 @@ def run(job: str, partition: str) -> int:
     """One run in this process. Prints how it went, and what went wrong. Returns the exit status."""
     warnings.filterwarnings("ignore", message=".*is currently in (preview|beta)|Specifying a partitions_def")
     os.environ.setdefault("TQDM_DISABLE", "1")  # checks load models, too
-    definitions = build(settings.load_recipe(), settings.store_url())
+    definitions = build(settings.load_recipe(), settings.store_url(), console="CRITICAL")
     start = time.monotonic()
     with dg.DagsterInstance.get() as instance:
         result = definitions.resolve_job_def(job).execute_in_process(
-            partition_key=partition, instance=instance, run_config=QUIET, raise_on_error=False
+            partition_key=partition, instance=instance, raise_on_error=False
         )
     told = [f"{job.replace('_', ' '):<16} {partition:<14} {'done' if result.success else 'FAILED':<6}"]
     told[0] += f" in {time.monotonic() - start:.0f} s"

@@ -23,9 +23,9 @@ def source_files_sensor(recipe: Recipe) -> dg.SensorDefinition:
         description="New or changed source files: requests that source's captions. Off until switched on.",
     )
     def source_files(
-        context: dg.SensorEvaluationContext, settings: Settings
+        context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        store, recipe = settings.open_store(), settings.loaded_recipe()
+        store, recipe = settings.open_store(), settings.recipe
         requested, unreadable = [], []
         for source in recipe.sources:
             try:

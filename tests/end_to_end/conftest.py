@@ -27,6 +27,9 @@ from synthvlm_miniature.making import source_files as miniature_sources
 
 ROOT = Path(__file__).parents[2]
 ROWS = 14
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+QUIET += ["--disable-quic", "--disable-sync", "--no-first-run"]
 LOCATION = {"repositoryLocationName": "synthvlm", "repositoryName": "__repository__"}
 
 
@@ -35,6 +38,7 @@ class Deployment:
     """A running Dagster deployment."""
 
     url: str
+    pid: int
     recipe_file: Path
     source_files: Path
     store: Store
@@ -99,15 +103,21 @@ class Deployment:
 
     def launch(self, partition: str) -> str:
         """Launch the caption job for a source. Returns the run id."""
-        answer = self.graphql(
-            "mutation($p: ExecutionParams!) {launchPipelineExecution(executionParams: $p)"
-            " {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}}",
-            p={
+        answer = self.graphql(**self.launching(partition))
+        return str(answer["launchPipelineExecution"]["run"]["runId"])
+
+    def launching(self, partition: str, **more: Any) -> dict[str, Any]:
+        """The mutation that launches the caption job, with `p` as its variable; `more` of what a launch may say."""
+        return {
+            "query": "mutation($p: ExecutionParams!) {launchPipelineExecution(executionParams: $p) {__typename"
+            " ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}"
+            " ... on RunConfigValidationInvalid {errors {message}}}}",
+            "p": {
                 "selector": {**LOCATION, "pipelineName": "curate_captions"},
                 "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
+                **more,
             },
-        )
-        return str(answer["launchPipelineExecution"]["run"]["runId"])
+        }
 
     def finished(self, run_id: str) -> dict[str, Any]:
         """Wait for a run and return it."""
@@ -207,17 +217,18 @@ def _deployed(recipe: Recipe, tmp_path: Path, source_files: Path) -> Iterator[De
         "SYNTHVLM_STORE": str(tmp_path / "store"),
     }
     environment.pop("SYNTHVLM_RESOLVED_RECIPE", None)
-    dagster = str(Path(sys.executable).with_name("dagster"))
     log = (tmp_path / "dagster.log").open("wb")
     process = subprocess.Popen(
-        [dagster, "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "synthvlm_assets.ui", "--port", str(port)],
         cwd=ROOT,
         env=environment,
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    found = Deployment(f"http://127.0.0.1:{port}", recipe_file, source_files, Store(str(tmp_path / "store")))
+    found = Deployment(
+        f"http://127.0.0.1:{port}", process.pid, recipe_file, source_files, Store(str(tmp_path / "store"))
+    )
     try:
         _wait_until_loaded(found, process, tmp_path / "dagster.log")
         yield found
@@ -243,4 +254,19 @@ def _wait_until_loaded(deployment: Deployment, process: subprocess.Popen[bytes],
             assert entries[0]["locationOrLoadError"]["__typename"] == "RepositoryLocation", log.read_text()
             return
         time.sleep(0.5)
-    raise AssertionError(f"dagster dev did not come up:\n{log.read_text()}")
+    raise AssertionError(f"the UI did not come up:\n{log.read_text()}")
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """A page of a real browser."""
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: run scripts/install_chromium.sh")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()

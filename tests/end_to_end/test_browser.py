@@ -1,32 +1,13 @@
 """What a person sees: the graph, a click on Materialize, what came out with its plots and pictures."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from synthvlm_core.recipe.sections import Recipe
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: run scripts/install_chromium.sh"),
-]
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-QUIET += ["--disable-quic", "--disable-sync", "--no-first-run"]
-
-
-@pytest.fixture
-def page():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
+pytestmark = pytest.mark.browser
 
 
 def shot(page, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from synthvlm_assets.settings import RECIPE_TAG
 from synthvlm_core.captions.filtered import FilteredCaptions
@@ -51,6 +52,34 @@ def test_an_edit_of_the_recipe_waits_for_a_reload(deployment) -> None:
     decided = FilteredCaptions(deployment.store, after, "laion").manifest
     assert decided["measured"] == 0
     assert decided["kept"] < FilteredCaptions(deployment.store, before, "laion").manifest["kept"]
+
+
+RELOAD = (
+    'mutation {reloadRepositoryLocation(repositoryLocationName: "synthvlm") {... on WorkspaceLocationEntry'
+    " {locationOrLoadError {__typename ... on PythonError {causes {message}}}}}}"
+)
+STATUS = (
+    '{assetNodeOrError(assetKey: {path: ["raw_captions"]}) {... on AssetNode {assetPartitionStatuses'
+    " {... on DefaultPartitionStatuses {materializedPartitions failedPartitions}}}}}"
+)
+
+
+def test_a_recipe_of_another_name_loads_nothing_and_turns_nothing_red(deployment) -> None:
+    """One instance, one recipe: the message stands where the definitions were, until the name is what it was."""
+    assert deployment.finished(deployment.launch("laion"))["status"] == "SUCCESS"
+
+    def reloaded(name: str) -> dict[str, Any]:
+        deployment.edit(lambda values: values.update(name=name))
+        return deployment.graphql(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
+
+    [cause] = reloaded("other")["causes"]
+    assert "holds the history of recipe 'small', and 'other' is to run; use another DAGSTER_HOME" in cause["message"]
+    answer = deployment.graphql(**deployment.launching("laion"))["launchPipelineExecution"]
+    assert answer["__typename"] != "LaunchRunSuccess"
+    assert len(deployment.runs()) == 1
+    assert reloaded("small") == {"__typename": "RepositoryLocation"}
+    sound = deployment.graphql(STATUS)["assetNodeOrError"]["assetPartitionStatuses"]
+    assert sound == {"materializedPartitions": ["laion"], "failedPartitions": []}
 
 
 NONSENSE = (

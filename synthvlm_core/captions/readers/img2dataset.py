@@ -221,7 +221,9 @@ def _guarded(url: str, step: Any) -> Any:
 
 
 def _sample(key: str, parts: dict[str, _Part], limits: dict[str, int]) -> Row:
-    raw = next((parts[name].content for name in ("txt", "json") if name in parts), key.encode("utf-8", "surrogateescape"))
+    raw = next(
+        (parts[name].content for name in ("txt", "json") if name in parts), key.encode("utf-8", "surrogateescape")
+    )
     if "txt" not in parts:
         return Row(None, problem="sample without .txt", raw=raw)
     for name, limit in limits.items():

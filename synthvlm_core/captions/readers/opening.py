@@ -86,14 +86,18 @@ def blame(url: str, remedy: str = REMEDY) -> Iterator[None]:
         raise _cannot(url, error, remedy) from error
 
 
-def _not_there(url: str, error: FileNotFoundError) -> Unreadable:
-    """fsspec calls every failure of a web server, and every refused connection, a file that is not there."""
+def is_missing(error: FileNotFoundError) -> bool:
+    """Whether there really is no such file: fsspec says so, too, where a web server fails or cannot be reached."""
     cause = error.__cause__
-    if access.refusal(error) or (cause is not None and getattr(cause, "status", 404) != 404):
-        return _cannot(url, cause or error, REMEDY)
-    if isinstance(cause, aiohttp.ClientError | TimeoutError) and getattr(cause, "status", None) is None:
-        return _cannot(url, cause, "Check that the server can be reached from this machine")
-    return Unreadable(url, "no such file", "Put it there or correct the recipe")
+    return not access.refusal(error) and (
+        not isinstance(cause, aiohttp.ClientError | TimeoutError | OSError) or getattr(cause, "status", None) == 404
+    )
+
+
+def _not_there(url: str, error: FileNotFoundError) -> Unreadable:
+    if is_missing(error):
+        return Unreadable(url, "no such file", "Put it there or correct the recipe")
+    return _cannot(url, error.__cause__ or error, "Check that the server can be reached and gives the file")
 
 
 def _cannot(url: str, error: BaseException, remedy: str) -> Unreadable:
@@ -408,6 +412,6 @@ def _hash(url: str, filesystem: Any, path: str) -> str:
                 digest.update(block)
                 count += len(block)
                 if count > _HASHED:
-                    what = "has neither ETag nor Last-Modified, and is too large to be read whole to see whether it changed"
+                    what = "has neither ETag nor Last-Modified, and is too large to be read whole only to see a change"
                     raise Unreadable(url, what, "Let the server send one of them, or download the file")
     return digest.hexdigest()

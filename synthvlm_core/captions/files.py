@@ -108,7 +108,11 @@ def resolve(source: str, patterns: Sequence[str], folder: str) -> list[Found]:
                     matches = _remote(pattern)
             else:
                 matches = _local(pattern, folder)
-        except (Unreadable, Mendable) as error:
+        except Unreadable as error:
+            why = str(error).removeprefix(f"{shown(pattern)}: ").removeprefix("cannot be read: ")
+            wrong.append(f"{pattern} cannot be listed: {why}")
+            continue
+        except Mendable as error:
             wrong.append(str(error))
             continue
         if not matches:

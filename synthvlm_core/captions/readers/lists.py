@@ -23,6 +23,7 @@ MAX_DEPTH = 1 << 20
 MAX_LISTS = 100  # keys of the outermost object that are remembered
 _BLOCK = 1 << 20
 _ITEM = re.compile(rb'[ \t\r\n]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)"[ \t\r\n]*+([,\]])', re.DOTALL)
+_ITEMS = re.compile(rb'(?:[ \t\r\n]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+,)++', re.DOTALL)
 _STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _NOT_SPACE = re.compile(rb"[^ \t\r\n]")
@@ -96,13 +97,14 @@ class Lists:
             self._place += 1
             return
         while True:
-            found = _ITEM.match(self._held, self._place)  # nearly every item, at the speed of one match
-            if found is not None and found.end(1) - found.start(1) <= self._limit:
+            while found := _ITEM.match(self._held, self._place):  # nearly every item, at the speed of one match
+                string = found[1]
+                if len(string) > self._limit:
+                    break
                 self._place = found.end()
-                yield self._decoded(found[1])
+                yield self._decoded(string) if b"\\" in string else string
                 if found[2] == b"]":
                     return
-                continue
             yield self._value()
             if self._take(b",]") == b"]":
                 return
@@ -124,6 +126,8 @@ class Lists:
         """A value that nobody wants. What nests is counted, a bit for each level, and never called."""
         opened = bytearray()
         while True:
+            if opened[-1:] == b"[" and (texts := _ITEMS.match(self._held, self._place)):  # all that are at hand
+                self._place = texts.end()
             first = self._peek()
             if first in (b"[", b"{"):
                 self._place += 1

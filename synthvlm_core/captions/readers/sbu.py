@@ -77,6 +77,8 @@ def _json_rows(url: str, limit: int, about: About) -> Iterator[Row]:
 
 
 def _row(text: bytes | None, address: bytes | None, limit: int) -> Row:
+    if type(text) is bytes and type(address) is bytes:
+        return Row(text, address, raw=text)
     for what, cell in (("caption", text), ("image url", address)):
         if isinstance(cell, NotText):
             return Row(None, problem=f"{what} is not text", raw=cell)

@@ -22,7 +22,7 @@ PACKAGE = "package:"
 
 _SECRET = re.compile(
     r"x-(amz|goog|ms|oss|obs|cos)-.+|(.*[-_.])?(sig|signature|token|jwt|auth|authorization|secret|password|passwd|pwd"
-    r"|passphrase|credentials?|session(id)?|sid|api[-_]?key|private[-_]?key)"
+    r"|passphrase|credentials?|session([-_]?id)?|sid|api[-_]?key|private[-_]?key)"
     r"|.*(token|secret|password|signature|accesskey(id)?|apikey|access[-_]key([-_]id)?)"
 )
 """Names of query parameters that hold what opens a file, in lower case."""

@@ -96,8 +96,8 @@ def test_what_is_wrong_is_told_with_its_place(content: bytes, match: str) -> Non
     [
         (b"1" * 66_000, NotText),  # ended the process of a parser written in C
         (b"-1e" + b"9" * (4 << 20), NotText),
-        (b"[" * 200_000 + b"]" * 200_000, NotText),
-        (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, NotText),
+        (b"[" * 50_000 + b"]" * 50_000, NotText),
+        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, NotText),
         (b'"' + b"a" * (8 << 20) + b'"', Overlong),
         (b'"' + b'\\"' * (4 << 20) + b'"', Overlong),
         (b"[" + b'"a",' * (1 << 20) + b"1]", NotText),

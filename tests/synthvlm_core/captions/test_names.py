@@ -18,7 +18,7 @@ from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store.objects import Store
 
 HOST = "https://files.example/in/cc.tsv"
-SIGNED = "X-Amz-Algorithm=AWS4&X-Amz-Credential=AKIA%2Fs3&X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-Signature=SECRET"
+SIGNED = "X-Amz-Algorithm=AWS4&X-Amz-Credential=A%2Fs3&X-Amz-Date=2026&X-Amz-Expires=60&X-Amz-Signature=SECRET"
 SAS = "sv=2024-01-01&ss=b&srt=o&sp=r&se=2026-01-01&spr=https&sig=SECRET%3D"
 
 
@@ -69,7 +69,9 @@ def test_a_name_is_shown_as_itself(rest: str) -> None:
     assert once.startswith("http://")
 
 
-def test_two_files_that_credentials_alone_tell_apart_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_files_that_credentials_alone_tell_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(access.PRIVATE_HOSTS, "127.0.0.1")
     with FileServer() as server:
         server.files["/cc.tsv"] = b"a\tb\n"
@@ -115,5 +117,9 @@ def test_neither_store_nor_messages_hold_credentials(
 
 def test_the_key_of_a_file_without_credentials_is_what_it_always_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "fingerprints", lambda inputs: ["mark"] * len(inputs))
-    for name, url in (("in/a.tsv", "/data/in/a.tsv"), ("s3://b/a@b.tsv", "s3://b/a@b.tsv"), (f"{HOST}?p=1", f"{HOST}?p=1")):
+    for name, url in (
+        ("in/a.tsv", "/data/in/a.tsv"),
+        ("s3://b/a@b.tsv", "s3://b/a@b.tsv"),
+        (f"{HOST}?p=1", f"{HOST}?p=1"),
+    ):
         assert raw._file_keys([InputFile(name, url)]) == [hashing.of_json([name, url, "mark"])]

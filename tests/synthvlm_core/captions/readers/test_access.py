@@ -1,4 +1,4 @@
-"""The one door: which places a source may name, and which addresses are never connected to, however they are written."""
+"""The one door: which places a source may name, and which addresses are never connected to, however written."""
 
 import ipaddress
 import socket
@@ -133,7 +133,9 @@ def test_a_persons_own_file_server_is_read_where_he_says_so(
     host = "localhost" if allowed == "localhost" else "127.0.0.1"
     for pattern in ("cc.tsv", "*.tsv"):
         captions, _ = read(tmp_path, "cc3m", f"http://{host}:{server.port}/in/{pattern}")
-        assert picked(captions, "file", "text") == [(f"http://{host}:{server.port}/in/cc.tsv", t) for t in ("a ball", "a cat")]
+        assert picked(captions, "file", "text") == [
+            (f"http://{host}:{server.port}/in/cc.tsv", t) for t in ("a ball", "a cat")
+        ]
 
 
 @pytest.mark.parametrize(
@@ -146,8 +148,14 @@ def test_a_persons_own_file_server_is_read_where_he_says_so(
         "reference://::http://127.0.0.1/refs.json",
         "http://127.0.0.1/a::b.tsv",
         "github://owner:repo@main/cc.tsv",
-        *(f"{kind}://host/cc.tsv" for kind in ("ftp", "sftp", "ssh", "smb", "webhdfs", "hdfs", "dask", "memory", "jar")),
-        *(f"{kind}://host/cc.tsv" for kind in ("git", "gist", "dbfs", "tar", "zip", "libarchive", "data", "root", "dir")),
+        *(
+            f"{kind}://host/cc.tsv"
+            for kind in ("ftp", "sftp", "ssh", "smb", "webhdfs", "hdfs", "dask", "memory", "jar")
+        ),
+        *(
+            f"{kind}://host/cc.tsv"
+            for kind in ("git", "gist", "dbfs", "tar", "zip", "libarchive", "data", "root", "dir")
+        ),
         "generic://http://127.0.0.1/cc.tsv",
         "az://box@evil.example/cc.tsv",
         "http:///cc.tsv",
@@ -155,7 +163,7 @@ def test_a_persons_own_file_server_is_read_where_he_says_so(
     ],
 )
 def test_other_places_are_refused_in_words(tmp_path: Path, url: str) -> None:
-    with pytest.raises(SourceError, match="cannot be listed: .*(Sources are local paths|Correct it)"):
+    with pytest.raises(SourceError, match=r"cannot be listed: .*(Sources are local paths|Correct it)"):
         files.input_files(source("cc3m", url), str(tmp_path))
     with pytest.raises(Unreadable):
         opening.head(url)

@@ -1,5 +1,6 @@
 """What people are shown of a URL: never what opens it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from synthvlm_core.captions.readers import access
 from synthvlm_core.parts.locations import shown, without_credentials
 from synthvlm_core.parts.source import InputFile, Unreadable
 from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release.recipe_file import published
 from synthvlm_core.store.objects import Store
 
 HOST = "https://files.example/in/cc.tsv"
@@ -113,6 +115,13 @@ def test_neither_store_nor_messages_hold_credentials(
     stored = b"".join(path.read_bytes() for path in Path(store.root).rglob("*") if path.is_file())
     assert b"PASSWORD" not in stored
     assert b"SIGNED" not in stored
+
+
+def test_a_published_recipe_holds_neither_credentials_nor_local_places(small_recipe: Recipe, edited) -> None:
+    urls = [f"https://user:SECRET@files.example/cc.tsv?{SAS}", "file:///home/somebody/cc.tsv", f"{HOST}?part=2"]
+    told = json.loads(published(edited(small_recipe, {"sources.cc.files": urls})))
+    [found] = [source["files"] for source in told["sources"] if source["name"] == "cc"]
+    assert found == ["https://files.example/cc.tsv", "cc.tsv", f"{HOST}?part=2"]
 
 
 def test_the_key_of_a_file_without_credentials_is_what_it_always_was(monkeypatch: pytest.MonkeyPatch) -> None:

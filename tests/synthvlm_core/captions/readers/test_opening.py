@@ -10,6 +10,7 @@ import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -88,12 +89,9 @@ def test_a_file_that_unpacks_without_measure_is_refused(tmp_path: Path, monkeypa
     for suffix, pack in {**PACKERS, ".zst": zstd}.items():
         (tmp_path / f"bomb.tsv{suffix}").write_bytes(pack(b"\n" * (16 << 20)))
     for suffix in (*PACKERS, ".zst", ".zip"):
-        with (
-            opened(str(tmp_path / f"bomb.tsv{suffix}")) as handle,
-            pytest.raises(Unreadable, match=r"unpacks \d+ bytes to more than \d+\. No list of captions"),
-        ):
-            while handle.read(1 << 20):
-                pass
+        told = r"unpacks \d+ bytes to more than \d+\. No list of captions"
+        with opened(str(tmp_path / f"bomb.tsv{suffix}")) as handle, pytest.raises(Unreadable, match=told):
+            list(iter(partial(handle.read, 1 << 20), b""))
     (tmp_path / "real.tsv.gz").write_bytes(gzip.compress(b"".join(b"%d ball\thttp://a\n" % n for n in range(700_000))))
     with opened(str(tmp_path / "real.tsv.gz")) as handle:
         assert sum(len(block) for block in iter(lambda: handle.read(1 << 20), b"")) > 10 << 20
@@ -151,7 +149,7 @@ def test_zips_that_cannot_be_unpacked(tmp_path: Path) -> None:
         "cannot be unpacked here",
         "cannot be read: Bad CRC",
         "cannot be read",
-        "too long to read",
+        "holds a list of members too long",
     ]
     for (name, content), match in zip(odd.items(), [*matches, "cannot be read"], strict=True):
         (tmp_path / name).write_bytes(content)

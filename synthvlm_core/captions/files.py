@@ -98,6 +98,7 @@ def resolve(source: str, patterns: Sequence[str], folder: str) -> list[Found]:
     Raises:
         SourceError: what is wrong with the patterns, all of it: one that matches nothing or cannot be looked up, a
             name that is not UTF-8, two files that differ in their credentials alone.
+        RecipeError: if a packaged name leads nowhere.
     """
     found: dict[str, Found] = {}
     wrong: list[str] = []
@@ -111,9 +112,6 @@ def resolve(source: str, patterns: Sequence[str], folder: str) -> list[Found]:
         except Unreadable as error:
             why = str(error).removeprefix(f"{shown(pattern)}: ").removeprefix("cannot be read: ")
             wrong.append(f"{pattern} cannot be listed: {why}")
-            continue
-        except Mendable as error:
-            wrong.append(str(error))
             continue
         if not matches:
             wrong.append(_nothing(pattern, folder))

@@ -70,7 +70,7 @@ def small_recipe(source_files: Path, edited: Callable[..., Recipe]) -> Recipe:
             "selection.source_thresholds": {},
             "sources": [
                 {"name": "laion", "format": "laion", "files": ["laion.parquet"]},
-                {"name": "cc", "format": "cc3m", "files": ["*.tsv"]},
+                {"name": "cc", "format": "cc3m", "files": ["*.tsv"], "max_quarantined_share": 0.5},
             ],
         },
     )

@@ -47,6 +47,7 @@ def checks(recipe: Recipe) -> list[dg.AssetChecksDefinition]:
     """All checks of the caption assets."""
     return [
         stage_check(RawCaptions, recipe, properties.every_input_row_is_stored),
+        stage_check(RawCaptions, recipe, properties.few_rows_are_quarantined),
         stage_check(RawCaptions, recipe, properties.ids_are_sound),
         stage_check(RawCaptions, recipe, properties.shards_are_undamaged),
         stage_check(FilteredCaptions, recipe, properties.rows_add_up),

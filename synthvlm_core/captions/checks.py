@@ -6,6 +6,7 @@ here: repeating a number that the stage itself reported, or what happens when a 
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +20,15 @@ from synthvlm_core.parts.rule import Rule
 from synthvlm_core.store import shards, sql
 from synthvlm_core.store.shards import Folder, Shard
 
+MAX_TOLD = 10  # files or kinds of things that a summary names
 CaptionStage = RawCaptions | FilteredCaptions
 
 
 def every_input_row_is_stored(stage: RawCaptions) -> Finding:
-    """Each row number of each input file stands exactly once among the captions and the quarantine."""
+    """Each row of each input file, as far as the file tells how many it has, stands exactly once among the captions
+    and the quarantine. What files hold beside rows is told."""
     wrong: list[str] = []
+    unused: dict[str, None] = {}
     rows = 0
     files = stage.files()
     for file, parts in files:
@@ -40,8 +44,52 @@ def every_input_row_is_stored(stage: RawCaptions) -> Finding:
             wrong.append(f"{file['file']}: {count} rows stored, {distinct} different, the last is row {last - 1}")
         if count != file["rows"] + file["quarantined"]:
             wrong.append(f"{file['file']}: {count} rows stored, manifest says {file['rows'] + file['quarantined']}")
+        if file.get("in_file") not in (None, count):
+            wrong.append(f"{file['file']}: {count} rows stored, the file has {file['in_file']}")
+        unused |= dict.fromkeys(file.get("unused", ()))
     summary = "; ".join(wrong) or f"all {rows} rows of {len(files)} files"
+    if unused:
+        more = f"; … ({len(unused)} in all)" if len(unused) > MAX_TOLD else ""
+        summary += f"; not read: {'; '.join(list(unused)[:MAX_TOLD])}{more}"
     return Finding(not wrong, summary, {"rows": rows, "files": len(files)})
+
+
+def few_rows_are_quarantined(stage: RawCaptions) -> Finding:
+    """The source has captions, and of no file nor of the source more rows went to quarantine than the recipe allows."""
+    most = stage.source.max_quarantined_share
+    entries = [file for file, _ in stage.files()]
+    captions, quarantined = (sum(file[name] for file in entries) for name in ("rows", "quarantined"))
+    share = quarantined / max(1, captions + quarantined)
+    bad = [file for file in entries if _share(file) > most]
+    wrong = [_of_file(file) for file in sorted(bad, key=_share, reverse=True)[:MAX_TOLD]]
+    if len(bad) > MAX_TOLD:
+        wrong.append(f"{len(bad) - MAX_TOLD} more files")
+    if not captions:
+        wrong.insert(0, f"the source has no captions: {quarantined} rows of {len(entries)} files, all quarantined")
+    elif share > most:
+        wrong.insert(0, f"{share:.1%} of the source's rows are quarantined")
+    summary = f"{share:.1%} of {captions + quarantined} rows quarantined, at most {most:.1%} allowed"
+    if wrong:
+        remedy = "Correct the source's format or files, or raise its max_quarantined_share"
+        summary = f"{'; '.join(wrong)}. At most {most:.1%} are allowed. {remedy}"
+    empty = [file["file"] for file in entries if not file["rows"] + file["quarantined"]]
+    if empty:
+        names = ", ".join(empty[:MAX_TOLD]) + (f" and {len(empty) - MAX_TOLD} more" if len(empty) > MAX_TOLD else "")
+        summary += f"; files without any row: {names}"
+    worst = max(map(_share, entries), default=0.0)
+    numbers = {"share": share, "worst_file": worst, "maximum": most, "captions": captions, "empty_files": len(empty)}
+    return Finding(not wrong, summary, numbers)
+
+
+def _share(file: dict[str, Any]) -> float:
+    return float(file["quarantined"] / max(1, file["rows"] + file["quarantined"]))
+
+
+def _of_file(file: dict[str, Any]) -> str:
+    """A file too much of which is quarantined: how much, mostly why, and what it looks like."""
+    reason = f", mostly: {file['reason']}" if "reason" in file else ""
+    looks = f"; it looks like {file['looks_like']}" if "looks_like" in file else ""
+    return f"{file['file']}: {_share(file):.1%} quarantined{reason}{looks}"
 
 
 def ids_are_sound(stage: CaptionStage) -> Finding:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from synthvlm_core import hashing
 from synthvlm_core.captions.files import SourceError
-from synthvlm_core.captions.readers import opening
+from synthvlm_core.captions.readers import opening, sniffing
 from synthvlm_core.captions.readers.rows import CONTENT_BYTES, MAX_CELL_BYTES
 from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 from synthvlm_core.store.records import QUARANTINE, RAW_CAPTIONS
@@ -28,6 +28,10 @@ class Batch:
     captions: pa.Table
     quarantined: pa.Table
     rows: int
+    in_file: int | None
+    """How many rows the file holds up to here by other means than reading them, None if nothing tells."""
+    unused: tuple[str, ...]
+    """What the file holds beside rows, in words."""
 
 
 def read(source: Source, file: InputFile, *, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
@@ -40,6 +44,20 @@ def read(source: Source, file: InputFile, *, batch_rows: int = BATCH_ROWS) -> It
     for rows in _named(file, source.read(file, batch_rows)):
         yield _judge(source, file, rows, first)
         first += len(rows.text)
+
+
+def looks_like(file: InputFile) -> str | None:
+    """What a file looks like by its beginning, for a person who named another format; None for Parquet and archives,
+    which are what they are.
+
+    Raises:
+        SourceError: if it cannot be read any more.
+    """
+    try:
+        start = opening.head(file.url) if opening.suffix(file.url) not in (".parquet", ".tar") else b""
+    except Unreadable as error:
+        raise SourceError(str(error)) from error
+    return sniffing.form(start) if start else None
 
 
 def _named(file: InputFile, reader: Iterator[Rows]) -> Iterator[Rows]:
@@ -94,7 +112,8 @@ def _judge(source: Source, file: InputFile, rows: Rows, first: int) -> Batch:
         kept[4],
     ]
     captions = _table(columns, RAW_CAPTIONS.schema)
-    return Batch(captions, _quarantined(source, file, numbers, verdict, rows.raw), count)
+    quarantined = _quarantined(source, file, numbers, verdict, rows.raw)
+    return Batch(captions, quarantined, count, rows.in_file, rows.unused)
 
 
 class _Verdict:

@@ -9,6 +9,7 @@ file formats (readers/), the judgement of a row (judging.py) and any judgement o
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from synthvlm_core import hashing
 from synthvlm_core.captions import files, judging
 from synthvlm_core.errors import Mendable, NotMaterialized
 from synthvlm_core.hashing import ContentHash
+from synthvlm_core.parts.locations import shown
 from synthvlm_core.parts.section import definition, named
 from synthvlm_core.parts.source import InputFile, Source
 from synthvlm_core.progress import Progress, silent
@@ -171,7 +173,7 @@ class RawCaptions(Stage):
             "quarantined": sum(manifest["quarantined"] for manifest in found),
             "reasons": dict(reasons.most_common()),
             "content_hash": content.hexdigest,
-            "files": [{name: m[name] for name in ("file", "key", "rows", "quarantined")} for m in found],
+            "files": [{name: m[name] for name in ("file", "key", "rows", "quarantined")} | _told(m) for m in found],
         }
 
     def _tables(self, table: str, columns: Sequence[str] | None) -> Iterator[Any]:
@@ -191,19 +193,24 @@ class RawCaptions(Stage):
         """Store one input file as a sealed folder."""
         writers = {table: shards.Writer(folder, shard_rows=shard_rows) for table, folder in self._folders(key).items()}
         reasons: Counter[str] = Counter()
+        told: dict[str, Any] = {"in_file": None, "unused": []}
         for batch in judging.read(self.source, file):
             writers["captions"].add(batch.captions)
             writers["quarantine"].add(batch.quarantined)
             reasons.update(batch.quarantined["reason"].to_pylist())
-        if _file_keys([file]) != [key]:
-            raise files.SourceError(f"{file.url} changed while it was read: materialize again when it is complete")
+            told = {"in_file": batch.in_file, "unused": list(batch.unused)}
+        if _file_keys([replace(file, listed={})]) != [key]:
+            raise files.SourceError(f"{file.name} changed while it was read: materialize again when it is complete")
         kept, quarantined = writers["captions"].close(), writers["quarantine"].close()
+        if quarantined:
+            told["looks_like"] = judging.looks_like(file)
         manifest = {
             "file": file.name,
             "key": key,
             "rows": sum(shard.rows for shard in kept),
             "quarantined": sum(shard.rows for shard in quarantined),
             "reasons": dict(reasons.most_common()),
+            **told,
             "content_hash": shards.content_hash([*kept, *quarantined]),
         }
         return shards.seal(self.store, self._path(key), manifest, {"captions": kept, "quarantine": quarantined})
@@ -215,7 +222,14 @@ class RawCaptions(Stage):
         return self.store.path(self.name, f"source={self.source.name}", reader_key(self.source), *parts)
 
 
+def _told(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest of a file says of it beside counts; less, if it was written by an earlier version."""
+    reason = next(iter(manifest["reasons"]), None)
+    found = {"reason": reason, **{name: manifest.get(name) for name in ("in_file", "unused", "looks_like")}}
+    return {name: value for name, value in found.items() if value not in (None, [])}
+
+
 def _file_keys(inputs: list[InputFile]) -> list[str]:
     """Name, place and fingerprint of each: two equal files in two places are two files."""
     marks = files.fingerprints(inputs)
-    return [hashing.of_json([file.name, file.url, mark]) for file, mark in zip(inputs, marks, strict=True)]
+    return [hashing.of_json([file.name, shown(file.url), mark]) for file, mark in zip(inputs, marks, strict=True)]

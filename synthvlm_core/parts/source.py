@@ -5,15 +5,16 @@ Belongs here: the base of the readers' sections and the form of unjudged rows. D
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
+from synthvlm_core.parts.locations import without_credentials
 from synthvlm_core.parts.part import Part
-from synthvlm_core.parts.section import Absent, Location, Name, Positive
+from synthvlm_core.parts.section import Absent, Incidental, Location, Name, Positive, Share
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,14 @@ class InputFile:
     """One file of a source."""
 
     name: str
-    """As the recipe names it, globs resolved: the same on every machine, stored with each caption."""
+    """As the recipe names it, globs resolved, without credentials: the same on every machine, stored with each
+    caption."""
     url: str
-    """Where to open it: an absolute path or an fsspec URL."""
+    """Where to open it: an absolute path or a URL."""
     companions: tuple[str, ...] = ()
     """Files read beside it: SBU's list of urls, or all of DataComp's metadata."""
+    listed: Mapping[str, list[Any]] = field(default_factory=dict, compare=False, repr=False)
+    """Size and entity tag of these files as a listing told them, by url; what is not in here must be looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +44,18 @@ class Rows:
     """Why the format itself refuses a row; null where it does not."""
     raw: pa.Array | None = None
     """The rows as they stand in the file; None where a row is not a run of bytes (Parquet)."""
+    in_file: int | None = None
+    """How many rows the file holds up to here, counted by something else than the rows that were read: a footer, line
+    ends, names of members. None where nothing else tells. The last one handed over counts."""
+    unused: tuple[str, ...] = ()
+    """What the file holds beside rows and this reader passes over, in words. The last one handed over counts."""
 
 
 class Unreadable(Exception):
     """A file that cannot be read: which, what is wrong, and what a person can do about it."""
 
     def __init__(self, url: str, what: str, remedy: str) -> None:
-        super().__init__(f"{url}: {what}. {remedy}")
+        super().__init__(without_credentials(f"{url}: {what}. {remedy}"))
 
 
 class Source(Part):
@@ -56,10 +65,12 @@ class Source(Part):
 
     name: Name
     files: Annotated[tuple[str, ...], Field(min_length=1), Location("files")]
-    """Paths, globs or fsspec URLs; relative ones start at the recipe file."""
+    """Paths, globs or URLs (captions/readers/access.py says which); relative ones start at the recipe file."""
     origin: Annotated[Literal["human", "model"], Absent("human")] = "human"
     max_characters: Annotated[Positive, Absent(4096)] = 4096
     """Longer captions go to quarantine."""
+    max_quarantined_share: Annotated[Share, Incidental()] = 0.2
+    """A check stops what follows if more than this of a file's rows, or of the source's, went to quarantine."""
 
     @property
     def beside(self) -> tuple[str, ...]:

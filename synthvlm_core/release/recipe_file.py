@@ -7,6 +7,7 @@ import json
 import os
 from typing import Annotated, Any, get_args
 
+from synthvlm_core.parts.locations import shown
 from synthvlm_core.parts.section import Location, Section
 from synthvlm_core.recipe.sections import Recipe
 
@@ -14,9 +15,9 @@ from synthvlm_core.recipe.sections import Recipe
 def published(recipe: Recipe) -> bytes:
     """The resolved recipe as JSON, without the folder it was loaded from.
 
-    Relative names of files, packaged ones and URLs stay as they are. An absolute path is told as it looks from the
-    recipe's folder if it lies below, else by its last name alone: neither a user's name nor a machine's disks are
-    published.
+    Relative names of files and packaged ones stay as they are, URLs lose credentials. An absolute path is told as it
+    looks from the recipe's folder if it lies below, else by its last name alone: neither a user's name nor a machine's
+    disks are published.
     """
     told = {**_told(recipe, recipe.folder), "folder": ""}
     return (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -37,10 +38,12 @@ def _plain(value: Any, folder: str, location: bool) -> Any:
         return [_plain(item, folder, location) for item in value]
     if isinstance(value, dict):
         return {name: _plain(item, folder, location) for name, item in value.items()}
+    if location and isinstance(value, str) and value.startswith(("file://", "local://")):
+        value = value.partition("://")[2]
     if location and isinstance(value, str) and os.path.isabs(value):
         seen = os.path.relpath(value, folder or os.getcwd())
         return os.path.basename(value) if seen.startswith(os.pardir) else seen
-    return value
+    return shown(value) if location and isinstance(value, str) else value
 
 
 def _is_location(annotation: Any) -> bool:

@@ -10,7 +10,7 @@ from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store.objects import Store
 
 EXPECTED = {
-    "raw_captions": {"every_input_row_is_stored", "ids_are_sound", "shards_are_undamaged"},
+    "raw_captions": {"every_input_row_is_stored", "few_rows_are_quarantined", "ids_are_sound", "shards_are_undamaged"},
     "filtered_captions": {
         "rows_add_up",
         "kept_captions_pass_every_rule",

@@ -128,6 +128,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 INTERNAL = {
     "Unreadable": "captions/judging.py and files.py turn it into a SourceError",
+    "Broken": "captions/readers/lists.py turns it into an Unreadable",
+    "NotOne": "captions/readers/json_lines.py and img2dataset.py turn it into a reason of the quarantine",
+    "Refused": "captions/readers/opening.py turns it into an Unreadable",
     "_Damaged": "captions/readers/img2dataset.py turns it into an Unreadable",
 }
 """Exceptions that nobody outside of the core sees, with the reason. What a person must mend is Mendable."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from synthvlm_core.captions.readers.opening import Overlong, lines
-from synthvlm_core.captions.readers.rows import Row, grouped, longest_text
+from synthvlm_core.captions.readers.rows import About, Row, grouped, longest_text
 from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 
 _LOOKED_AT = 20  # first lines, of which most tell whether the two columns are the wrong way round
@@ -21,12 +21,14 @@ class ConceptualCaptions(Source):
 
     def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
         caption_column = 0 if self.format == "cc3m" else 1
-        yield from grouped(_rows(file.url, caption_column, longest_text(self.max_characters)), batch_rows)
+        about = About()
+        rows = _rows(file.url, caption_column, longest_text(self.max_characters), about)
+        yield from grouped(rows, batch_rows, about)
 
 
-def _rows(url: str, caption_column: int, limit: int) -> Iterator[Row]:
+def _rows(url: str, caption_column: int, limit: int, about: About) -> Iterator[Row]:
     swapped = 0
-    for number, line in enumerate(lines(url, limit)):
+    for number, line in enumerate(lines(url, limit, about=about)):
         cells = line.split(b"\t", 2)
         if type(line) is Overlong:
             yield Row(None, problem=f"line longer than {limit} bytes", raw=line)

@@ -83,6 +83,8 @@ def read(url: str, metadata: Sequence[str], *, max_characters: int, batch_rows: 
                 url=joined["url"].chunk(0).cast(pa.large_binary()),
                 uid=parquet.cells(url, batch, uid),
                 similarity=joined["similarity"].chunk(0),
+                in_file=file.metadata.num_rows,
+                unused=parquet.unused(file, columns),
             )
 
 

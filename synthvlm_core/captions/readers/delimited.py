@@ -16,7 +16,7 @@ from pydantic import Field
 
 from synthvlm_core.captions.readers.columns import Columns, as_number
 from synthvlm_core.captions.readers.opening import Overlong, lines
-from synthvlm_core.captions.readers.rows import Row, grouped, longest_text
+from synthvlm_core.captions.readers.rows import MAX_TOLD, About, Row, grouped, longest_text
 from synthvlm_core.parts.section import Absent
 from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 
@@ -29,17 +29,23 @@ class Delimited(Source):
     delimiter: Annotated[str, Field(min_length=1, max_length=1, pattern='[^"\r\n]'), Absent(",")] = ","
 
     def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
-        yield from grouped(self._rows(file.url, longest_text(self.max_characters)), batch_rows)
+        about = About()
+        yield from grouped(self._rows(file.url, longest_text(self.max_characters), about), batch_rows, about)
 
-    def _rows(self, url: str, limit: int) -> Iterator[Row]:
+    def _rows(self, url: str, limit: int, about: About) -> Iterator[Row]:
         delimiter = self.delimiter.encode()
-        records = _records(url, limit, delimiter)
+        counted = About()
+        records = _records(url, limit, delimiter, counted)
         header = next(records, None)
         if header is None or header.cells is None:
             what = "is empty" if header is None else f"its first line is no header: {header.problem}"
             raise Unreadable(url, what, "Write the columns' names into the first line")
         places = self._places(url, header.cells)
+        about.unused = _unused(header.cells, places)
+        further = header.lines  # of the file's lines those that begin no row
         for record in records:
+            further += record.lines - 1
+            about.in_file = (counted.in_file or 0) - further
             if record.cells is None:
                 yield Row(None, problem=record.problem, raw=record.raw)
                 continue
@@ -67,17 +73,24 @@ class Delimited(Source):
         return {what: names.index(name) for what, name in self.columns.named().items()}
 
 
+def _unused(header: list[bytes], places: dict[str, int]) -> list[str]:
+    others = [cell.decode(errors="replace") for place, cell in enumerate(header) if place not in places.values()]
+    more = [f"{len(others) - MAX_TOLD} more"] if len(others) > MAX_TOLD else []
+    return [f"columns {', '.join([ascii(name)[1:-1][:60] for name in others[:MAX_TOLD]] + more)}"] if others else []
+
+
 class _Record(NamedTuple):
     """One record: its cells, or what is wrong with it."""
 
     raw: bytes
     cells: list[bytes] | None
     problem: str | None = None
+    lines: int = 1
 
 
-def _records(url: str, limit: int, delimiter: bytes) -> Iterator[_Record]:
+def _records(url: str, limit: int, delimiter: bytes, about: About) -> Iterator[_Record]:
     """Records, all of as many cells as the first; quoted cells may hold line breaks."""
-    coming, again = lines(url, limit, returns=True), deque[bytes]()
+    coming, again = lines(url, limit, returns=True, about=about), deque[bytes]()
     held: list[bytes] = []
     size, width = 0, None
     quoted = False
@@ -96,7 +109,7 @@ def _records(url: str, limit: int, delimiter: bytes) -> Iterator[_Record]:
             quoted = _quoted_at_end(line, delimiter, quoted)
             if quoted:
                 continue
-            record = _parsed(b"\n".join(held), delimiter, width)
+            record = _parsed(b"\n".join(held), delimiter, width)._replace(lines=len(held))
             if record.cells is None and len(held) > 1:
                 again.extendleft(reversed(held[1:]))
                 record = _Record(held[0], None, "a quote that does not close")

@@ -4,16 +4,20 @@ Belongs here: finding the members of a sample; tars are streamed and never unpac
 images, which are skipped unread, and the columns of Parquet files (parquet.py).
 """
 
-import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
 
 from synthvlm_core.captions.readers import parquet
-from synthvlm_core.captions.readers.opening import blame, opened
-from synthvlm_core.captions.readers.rows import CONTENT_BYTES, Row, grouped, longest_text
+from synthvlm_core.captions.readers.objects import NotOne, json_object
+from synthvlm_core.captions.readers.opening import blame, is_litter, opened, suffix
+from synthvlm_core.captions.readers.rows import CONTENT_BYTES, MAX_TOLD, About, Row, grouped, longest_text
 from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
+from synthvlm_core.store import sql
 
 _REMEDY = "The archive is damaged or was cut short: download or write it again"
 _MAX_JSON = 1 << 20
@@ -27,6 +31,32 @@ _EXTENSIONS = {
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 }
+
+_MEMORY = "1GB"
+_BATCH_BYTES, _FETCHED = 16 << 20, 64
+_RUNS = pa.schema([("place", pa.int64()), ("key", pa.binary()), ("txt", pa.binary()), ("json", pa.binary())])
+
+# Members of a sample that stand apart belong together: the n-th text of a name to its n-th JSON. Where a name occurs
+# so often that nobody can say which is whose, each run of members stays a row of its own.
+_JOIN = """
+CREATE TABLE numbered AS
+SELECT
+    place, key, txt, json,
+    count(txt) OVER before AS texts,
+    count(json) OVER before AS jsons,
+    CASE WHEN txt IS NULL AND json IS NULL THEN 1
+         WHEN json IS NULL THEN texts
+         WHEN txt IS NULL THEN jsons
+         ELSE greatest(texts, jsons) END AS sample
+FROM runs
+WINDOW before AS (PARTITION BY key ORDER BY place);
+CREATE TABLE unclear AS
+SELECT DISTINCT key FROM numbered GROUP BY key, sample HAVING count(txt) > 1 OR count(json) > 1;
+CREATE TABLE samples AS
+SELECT min(place) AS place, key, any_value(txt) AS txt, any_value(json) AS json
+FROM numbered
+GROUP BY key, CASE WHEN key IN (SELECT key FROM unclear) THEN -place ELSE sample END;
+"""
 
 
 class _Damaged(Exception):
@@ -55,37 +85,100 @@ class _Member(tarfile.TarInfo):
 
 
 class Img2dataset(Source):
-    """Tars: one row per sample, neighbouring members whose names agree up to the first dot. Files named *.parquet: as
-    laion."""
+    """Tars: one row per sample, members whose names agree up to the first dot. Files named *.parquet: as laion."""
 
     format: Literal["img2dataset"]
 
     def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
-        if file.url.lower().endswith(".parquet"):
+        if suffix(file.url) == ".parquet":
             yield from parquet.read(file.url, max_characters=self.max_characters, batch_rows=batch_rows)
         else:
-            yield from grouped(_samples(file.url, longest_text(self.max_characters)), batch_rows)
+            about = About()
+            yield from grouped(_samples(file.url, longest_text(self.max_characters), about), batch_rows, about)
 
 
-def _samples(url: str, limit: int) -> Iterator[Row]:
-    key: str | None = None
-    parts: dict[str, tuple[int, bytes]] = {}  # of one sample: no more than its .txt and .json
+class _Run(NamedTuple):
+    """What neighbouring members of one name hold: a sample, or a part of one whose other parts stand elsewhere."""
+
+    key: str
+    parts: dict[str, "_Part"]
+
+
+class _Part(NamedTuple):
+    size: int
+    content: bytes
+    is_link: bool
+
+
+def _samples(url: str, limit: int, about: About) -> Iterator[Row]:
+    """One row for each sample. Archives as img2dataset writes them are streamed; from where on the members of a sample
+    stand apart is only known at the end, so all texts go through a database that may spill to disk."""
     limits = {"txt": limit, "json": _MAX_JSON}
-    for name, size, content in _members(url, limits):
+    left: Counter[str] = Counter()
+    with sql.scratch(_MEMORY) as scratch:
+        database = scratch.connection
+        database.execute("CREATE TABLE runs (place BIGINT, key BLOB, txt BLOB, json BLOB)")
+        for batch in _batches(_runs(url, limits, left)):
+            database.register("batch", batch)
+            database.execute("INSERT INTO runs SELECT * FROM batch")
+            database.unregister("batch")
+        database.execute(_JOIN)
+        [(about.in_file,)] = database.execute("SELECT count(*) FROM samples").fetchall()
+        about.unused = [f"{count} {what}" for what, count in left.most_common()]
+        found = database.execute("SELECT key, txt, json FROM samples ORDER BY place")
+        while rows := found.fetchmany(_FETCHED):
+            for key, *parts in rows:
+                loaded = {name: _Part(*_unpacked(part)) for name, part in zip(limits, parts, strict=True) if part}
+                yield _sample(key.decode("utf-8", "surrogateescape"), loaded, limits)
+
+
+def _runs(url: str, limits: dict[str, int], left: Counter[str]) -> Iterator[_Run]:
+    """Members that follow one another under one name; of two that are both its text the second begins another."""
+    run: _Run | None = None
+    for name, part in _members(url, limits, left):
         folder, slash, base = name.rpartition("/")
         stem, _, extension = base.partition(".")
-        if key is not None and folder + slash + stem != key:
-            yield _sample(key, parts, limits)
-            parts = {}
-        key = folder + slash + stem
-        if extension.lower() in limits:
-            parts[extension.lower()] = (size, content)
-    if key is not None:
-        yield _sample(key, parts, limits)
+        key, extension = folder + slash + stem, extension.lower()
+        if run is not None and (run.key != key or extension in run.parts):
+            yield run
+            run = None
+        run = run or _Run(key, {})
+        if extension in limits:
+            run.parts[extension] = part
+        else:
+            told = f"members .{ascii(extension)[1:-1][:20]}" if extension else "members without an ending"
+            left[told if told in left or len(left) < MAX_TOLD else "other members"] += 1
+    if run is not None:
+        yield run
 
 
-def _members(url: str, limits: dict[str, int]) -> Iterator[tuple[str, int, bytes]]:
-    """Name, stated size and bounded content of every file; of images no content."""
+def _batches(runs: Iterator[_Run]) -> Iterator[pa.Table]:
+    held, size = [], 0
+    for place, run in enumerate(runs):
+        parts = [_packed(run.parts[name]) if name in run.parts else None for name in ("txt", "json")]
+        held.append((place, run.key.encode("utf-8", "surrogateescape"), *parts))
+        size += 100 + sum(len(part) for part in parts if part)
+        if size > _BATCH_BYTES:
+            yield _table(held)
+            held, size = [], 0
+    yield _table(held)
+
+
+def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(_RUNS)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, _RUNS, strict=True)], schema=_RUNS)
+
+
+def _packed(part: _Part) -> bytes:
+    return part.size.to_bytes(8, "little") + bytes([part.is_link]) + part.content
+
+
+def _unpacked(packed: bytes) -> tuple[int, bytes, bool]:
+    return int.from_bytes(packed[:8], "little"), packed[9:], bool(packed[8])
+
+
+def _members(url: str, limits: dict[str, int], left: Counter[str]) -> Iterator[tuple[str, _Part]]:
+    """Name and bounded content of every file and link; of images no content. What is passed over is counted."""
     with opened(url) as handle:
         with blame(url, _REMEDY):
             # streamed, owns nothing; names that are not UTF-8 come with surrogates on every machine
@@ -99,12 +192,19 @@ def _members(url: str, limits: dict[str, int]) -> Iterator[tuple[str, int, bytes
                     return
                 if not 0 <= member.size <= _MAX_MEMBER:
                     raise Unreadable(url, f"cannot be read as tar: it states a file of {member.size} bytes", _REMEDY)
+                base = member.name.rpartition("/")[2]
                 content = b""
                 if member.isreg():
-                    limit = limits.get(member.name.rpartition("/")[2].partition(".")[2].lower(), 0)
+                    limit = limits.get(base.partition(".")[2].lower(), 0)
                     content = _guarded(url, partial(_content, archive, member, limit)) if limit else b""
-            if member.isreg():
-                yield member.name, member.size, content
+            if member.isdir():
+                continue
+            if not (member.isreg() or member.islnk() or member.issym()):
+                left["members that are no files"] += 1
+            elif base.startswith(".") or is_litter(member.name):
+                left["hidden members"] += 1
+            else:
+                yield member.name, _Part(member.size, content, not member.isreg())
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, limit: int) -> bytes:
@@ -120,24 +220,28 @@ def _guarded(url: str, step: Any) -> Any:
         raise Unreadable(url, f"cannot be read as tar: {error}", _REMEDY) from error
 
 
-def _sample(key: str, parts: dict[str, tuple[int, bytes]], limits: dict[str, int]) -> Row:
-    raw = next((parts[name][1] for name in ("txt", "json") if name in parts), key.encode("utf-8", "surrogateescape"))
+def _sample(key: str, parts: dict[str, _Part], limits: dict[str, int]) -> Row:
+    raw = next(
+        (parts[name].content for name in ("txt", "json") if name in parts), key.encode("utf-8", "surrogateescape")
+    )
     if "txt" not in parts:
         return Row(None, problem="sample without .txt", raw=raw)
     for name, limit in limits.items():
-        if name in parts and parts[name][0] > limit:
+        if name in parts and parts[name].is_link:
+            return Row(None, problem=f".{name} is a link to another member", raw=raw)
+        if name in parts and parts[name].size > limit:
             return Row(None, problem=f".{name} longer than {limit} bytes", raw=raw)
-    about: Any = {}
+    about: dict[str, Any] = {}
     if "json" in parts:
         try:
-            about = json.loads(parts["json"][1])
-        except (ValueError, RecursionError):
-            about = None
-        if not isinstance(about, dict):
-            return Row(None, problem=".json is not a JSON object", raw=parts["json"][1])
+            about = json_object(parts["json"].content)
+        except NotOne as error:
+            twice = "twice" in str(error)
+            what = ".json holds a key twice" if twice else ".json is not a JSON object"
+            return Row(None, problem=what, raw=parts["json"].content)
     similarity = about.get("similarity")
     return Row(
-        parts["txt"][1],
+        parts["txt"].content,
         _bytes(about.get("url")),
         _bytes(about.get("key")) or key.encode("utf-8", "surrogateescape"),
         float(similarity) if isinstance(similarity, float) and similarity == similarity else None,

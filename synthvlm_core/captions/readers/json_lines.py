@@ -3,13 +3,13 @@
 Belongs here: reading an object's keys. Does not belong here: lines (opening.py), judging captions (judging.py).
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from synthvlm_core.captions.readers.columns import Columns, as_number
+from synthvlm_core.captions.readers.objects import NotOne, json_object
 from synthvlm_core.captions.readers.opening import Overlong, lines
-from synthvlm_core.captions.readers.rows import Row, grouped, longest_text
+from synthvlm_core.captions.readers.rows import MAX_TOLD, About, Row, grouped, longest_text
 from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 
 _LOOKED_AT = 20  # first objects, of which one must have the caption's key
@@ -22,12 +22,13 @@ class JsonLines(Source):
     columns: Columns
 
     def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
-        yield from grouped(self._rows(file.url, longest_text(self.max_characters)), batch_rows)
+        about = About()
+        yield from grouped(self._rows(file.url, longest_text(self.max_characters), about), batch_rows, about)
 
-    def _rows(self, url: str, limit: int) -> Iterator[Row]:
+    def _rows(self, url: str, limit: int, about: About) -> Iterator[Row]:
         objects = with_text = 0
         keys: dict[str, None] = {}
-        for line in lines(url, limit):
+        for line in lines(url, limit, about=about):
             found, problem = _object(line, limit)
             if found is None:
                 yield Row(None, problem=problem, raw=line)
@@ -35,6 +36,7 @@ class JsonLines(Source):
             if objects < _LOOKED_AT:
                 objects, with_text = objects + 1, with_text + (self.columns.text in found)
                 keys |= dict.fromkeys(found)
+                about.unused = self._unused(keys)
                 if objects == _LOOKED_AT and not with_text:
                     self._refuse(url, keys)
             yield self._row(found, line)
@@ -58,6 +60,10 @@ class JsonLines(Source):
             raw=line,
         )
 
+    def _unused(self, keys: Iterable[str]) -> list[str]:
+        others = [ascii(key)[1:-1][:60] for key in keys if key not in self.columns.named().values()]
+        return [f"keys {', '.join(others[:MAX_TOLD])}"] if others else []
+
     def _refuse(self, url: str, keys: Iterable[str]) -> None:
         there = ", ".join(ascii(key) for key in list(keys)[:20])
         what = f"none of its first objects has a key {self.columns.text!r}; they have {there or 'none'}"
@@ -71,12 +77,9 @@ def _object(line: bytes, limit: int) -> tuple[dict[str, Any] | None, str | None]
     if not line.strip():
         return None, "empty line"
     try:
-        found = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return None, "line is not UTF-8"
-    except (ValueError, RecursionError):
-        return None, "not JSON"
-    return (found, None) if isinstance(found, dict) else (None, "not a JSON object")
+        return json_object(line), None
+    except NotOne as error:
+        return None, f"line is {error}" if str(error) == "not UTF-8" else str(error)
 
 
 def _bytes(value: Any) -> bytes | None:

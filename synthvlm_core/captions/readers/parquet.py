@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from synthvlm_core.captions.readers import sniffing
 from synthvlm_core.captions.readers.opening import blame, opened
-from synthvlm_core.captions.readers.rows import GROUP_BYTES, MAX_CELL_BYTES
+from synthvlm_core.captions.readers.rows import GROUP_BYTES, MAX_CELL_BYTES, MAX_TOLD
 from synthvlm_core.parts.source import Rows, Unreadable
 
 TEXT = ("text", "caption")
@@ -21,6 +22,8 @@ URL = ("url",)
 UID = ("sample_id", "hash", "key", "uid")
 SIMILARITY = ("similarity",)
 _DAMAGED = "The Parquet file is damaged or was cut short: download or write it again"
+_REMEDY = "Correct the source's format, or get the file anew"
+_MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _BUFFER = 4 << 20  # bytes of a column fetched at a time
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 2048, 8 << 20  # decoded together, of one column
 _MAX_UNPACKED, _MAX_RATIO = 64 << 20, 100  # of a column in a row group; beyond both it is no list of texts
@@ -32,6 +35,11 @@ def opened_parquet(url: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file, its footer read."""
     with opened(url, unpack=False) as handle:
         with blame(url, _DAMAGED):
+            start = handle.read(len(_MAGIC))
+            if start and start not in (_MAGIC, _ENCRYPTED):
+                looks = sniffing.form(start + handle.read(sniffing.HEAD))
+                raise Unreadable(url, f"is no Parquet file: it looks like {looks}", _REMEDY)
+            handle.seek(0)
             file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=_BUFFER)
         yield file
 
@@ -48,7 +56,16 @@ def read(url: str, *, max_characters: int, batch_rows: int) -> Iterator[Rows]:
                 url=cells(url, batch, address) if address else None,
                 uid=labels(url, batch, uid) if uid else None,
                 similarity=numbers(url, batch, score) if score else None,
+                in_file=file.metadata.num_rows,
+                unused=unused(file, columns),
             )
+
+
+def unused(file: pq.ParquetFile, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that nobody reads, in words."""
+    others = [ascii(name)[1:-1][:60] for name in file.schema_arrow.names if name not in columns]
+    more = [f"{len(others) - MAX_TOLD} more"] if len(others) > MAX_TOLD else []
+    return (f"columns {', '.join(others[:MAX_TOLD] + more)}",) if others else ()
 
 
 def find(file: pq.ParquetFile, names: Sequence[str]) -> str | None:
@@ -77,6 +94,8 @@ def batches(
     Cells too long to be a url, an id or a text of `max_characters` are cut, to a length that is still too long.
     """
     for name in columns:
+        if file.schema_arrow.names.count(name) > 1:
+            raise Unreadable(url, f"has more than one column {name}", "Keep one of them")
         kind = file.schema_arrow.types[file.schema_arrow.names.index(name)]
         if pa.types.is_nested(kind):  # one row of it could hold anything
             _refuse(url, name, kind, "text or numbers")

@@ -5,23 +5,18 @@ Both forms pair by position, so lists of different lengths are an error: one lin
 every later caption another image's url.
 """
 
-import re
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import ijson
-
-from synthvlm_core.captions.readers.opening import Overlong, blame, lines, opened
-from synthvlm_core.captions.readers.rows import Row, grouped, longest_text
+from synthvlm_core.captions.readers import lists
+from synthvlm_core.captions.readers.lists import REMEDY, Lists, NotText
+from synthvlm_core.captions.readers.opening import Overlong, lines, opened
+from synthvlm_core.captions.readers.rows import MAX_TOLD, About, Row, grouped, longest_text
 from synthvlm_core.parts.section import Absent, Location
 from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
 
-_UNQUOTED = re.compile(rb'(?<!\\)"')
-_LONGEST_TOKEN = 64 << 20
-_REMEDY = "An sbu source is one JSON object with lists image_urls and captions, or text files with metadata_files"
 _MISSING = object()
-_SKIPPED = {"start_array": ["..."], "start_map": {"...": "..."}}  # what a list or object among the items comes as
 
 
 class Sbu(Source):
@@ -40,15 +35,16 @@ class Sbu(Source):
         return True
 
     def read(self, file: InputFile, batch_rows: int) -> Iterator[Rows]:
+        about, limit = About(), longest_text(self.max_characters)
         if file.companions:
-            limit = longest_text(self.max_characters)
-            yield from grouped(_text_rows(file.url, file.companions[0], limit), batch_rows)
+            yield from grouped(_text_rows(file.url, file.companions[0], limit, about), batch_rows, about)
         else:
-            yield from read_json(file.url, batch_rows=batch_rows)
+            yield from grouped(_json_rows(file.url, limit, about), batch_rows, about)
 
 
-def _text_rows(captions: str, urls: str, limit: int) -> Iterator[Row]:
-    for number, (text, url) in enumerate(zip_longest(lines(captions, limit), lines(urls, limit))):
+def _text_rows(captions: str, urls: str, limit: int, about: About) -> Iterator[Row]:
+    both = zip_longest(lines(captions, limit, about=about), lines(urls, limit))
+    for number, (text, url) in enumerate(both):
         if text is None or url is None:
             short, other = (captions, urls) if text is None else (urls, captions)
             raise Unreadable(short, f"ends after {number} lines, {other} goes on", "The two lists must be line-aligned")
@@ -60,100 +56,37 @@ def _text_rows(captions: str, urls: str, limit: int) -> Iterator[Row]:
             yield Row(text, url, raw=text + b"\t" + url)
 
 
-def read_json(url: str, *, batch_rows: int) -> Iterator[Rows]:
-    """Rows of one JSON object; each list is followed by a streaming pass of its own."""
-    yield from grouped(_json_rows(url), batch_rows)
-
-
-def _json_rows(url: str) -> Iterator[Row]:
-    number = 0
+def _json_rows(url: str, limit: int, about: About) -> Iterator[Row]:
+    """Rows of one JSON object; each list is followed by a pass of its own."""
     with opened(url) as first, opened(url) as second:
-        texts, urls = _items(url, first, "captions"), _items(url, second, "image_urls")
-        for text, address in zip_longest(texts, urls, fillvalue=_MISSING):
+        captions, addresses = Lists(url, first, limit), Lists(url, second, limit)
+        both = zip_longest(captions.items("captions"), addresses.items("image_urls"), fillvalue=_MISSING)
+        for number, (text, address) in enumerate(both):
             if text is _MISSING or address is _MISSING:
                 short, long = ("captions", "image_urls") if text is _MISSING else ("image_urls", "captions")
                 raise Unreadable(
                     url, f"list {short} ends after {number} items, {long} goes on", "Lists must be parallel"
                 )
-            number += 1
-            yield _row(text, address)
-    if not number:
-        _require_lists(url)
-
-
-def _row(text: Any, address: Any) -> Row:
-    if text is not None and not isinstance(text, str):
-        return Row(None, problem="caption is not text", raw=str(text)[:4096].encode("utf-8", "replace"))
-    if address is not None and not isinstance(address, str):
-        return Row(None, problem="image url is not text", raw=str(address)[:4096].encode("utf-8", "replace"))
-    # surrogatepass: half a surrogate pair, legal as a JSON escape, is found out as not UTF-8 with all the others
-    raw = b"" if text is None else text.encode("utf-8", "surrogatepass")
-    return Row(
-        None if text is None else raw,
-        None if address is None else address.encode("utf-8", "surrogatepass"),
-        raw=raw,
-    )
-
-
-def _items(url: str, handle: Any, key: str) -> Iterator[Any]:
-    inside = False
-    for depth, name, event, value in _shallow(url, handle):
-        if depth == 1:
-            inside = name == key and event == "start_array"
-        elif depth == 2 and inside:
-            yield _SKIPPED.get(event, value)
-
-
-def _require_lists(url: str) -> None:
-    """Tell an object without rows from a file that is something else."""
-    with opened(url) as handle:
-        found = _shallow(url, handle)
-        lists = [name for depth, name, event, _ in found if depth == 1 and event == "start_array" and name]
-    missing = [key for key in ("captions", "image_urls") if key not in lists]
+            yield _row(text, address, limit)  # type: ignore[arg-type]  # neither is missing
+        about.unused = _unused(captions)
+    there = [key for key, is_list in captions.keys.items() if is_list]
+    missing = [key for key in ("captions", "image_urls") if key not in there]
     if missing:
-        has = ", ".join(lists) or "none"
-        raise Unreadable(url, f"lacks the lists {' and '.join(missing)} (lists it has: {has})", _REMEDY)
+        has = ", ".join(ascii(key)[1:-1][:60] for key in there) or "none"
+        raise Unreadable(url, f"lacks the lists {' and '.join(missing)} (lists it has: {has})", REMEDY)
 
 
-def _shallow(url: str, handle: Any) -> Iterator[tuple[int, str, str, Any]]:
-    """Depth, key of the outermost object, event and value of what lies no deeper than the items of its lists.
-
-    What lies deeper is passed over by counting: to name or to build it takes the square of its depth.
-    """
-    depth, key = 0, ""
-    for event, value in _events(url, handle):
-        if event == "map_key":
-            key = value if depth == 1 else key
-        elif event in ("end_array", "end_map"):
-            depth -= 1
-        else:
-            if depth <= 2:
-                yield depth, key, event, value
-            depth += event in ("start_array", "start_map")
+def _row(text: bytes | None, address: bytes | None, limit: int) -> Row:
+    if type(text) is bytes and type(address) is bytes:
+        return Row(text, address, raw=text)
+    for what, cell in (("caption", text), ("image url", address)):
+        if isinstance(cell, NotText):
+            return Row(None, problem=f"{what} is not text", raw=cell)
+        if isinstance(cell, lists.Overlong):
+            return Row(None, problem=f"{what} longer than {limit} bytes", raw=cell)
+    return Row(text, address, raw=text or b"")
 
 
-def _events(url: str, handle: Any) -> Iterator[tuple[str, Any]]:
-    try:
-        with blame(url):
-            yield from ijson.basic_parse(_Bounded(url, handle))
-    except (ijson.JSONError, ValueError) as error:  # ValueError: a number with thousands of digits
-        raise Unreadable(url, f"is not readable as JSON: {' '.join(str(error).split())}", _REMEDY) from error
-
-
-class _Bounded:
-    """A file for ijson that refuses a string too long to hold.
-
-    Inside a JSON string every quote follows a backslash, so a quote without one delimits a string. A stretch of
-    tens of megabytes without any is no list of captions, urls or user ids.
-    """
-
-    def __init__(self, url: str, handle: Any) -> None:
-        self._url, self._handle = url, handle
-        self._since = 0
-
-    def read(self, size: int) -> bytes:
-        block: bytes = self._handle.read(size)
-        self._since = 0 if _UNQUOTED.search(block) else self._since + len(block)
-        if self._since > _LONGEST_TOKEN:
-            raise Unreadable(self._url, f"has {self._since} bytes without the end of a string", _REMEDY)
-        return block
+def _unused(found: Lists) -> list[str]:
+    others = [ascii(key)[1:-1][:60] for key in found.keys if key not in ("captions", "image_urls")]
+    return [f"keys {', '.join(others[:MAX_TOLD])}"] if others else []

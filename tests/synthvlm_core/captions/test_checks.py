@@ -1,15 +1,18 @@
 """Each check holds on a sound store and fails on the one store made to break it."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from synthvlm_core.captions import checks
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.captions.readers import conceptual_captions
 from synthvlm_core.captions.rules import statistics
 from synthvlm_core.recipe import loading as recipes
 from synthvlm_core.recipe.sections import Recipe
@@ -96,6 +99,95 @@ def test_a_lost_or_doubled_input_row(raw: RawCaptions, change: Change) -> None:
     finding = checks.every_input_row_is_stored(rewrite_raw(raw, change))
     assert not finding.passed
     assert "laion.parquet" in finding.summary
+
+
+WRONG = {
+    "csv": (
+        b"caption,url\na ball,http://a\na cat,http://b\n",
+        "not 2 columns",
+        "a CSV of 2 columns, its header caption, url",
+    ),
+    "five": (b"1\ta ball\thttp://a\t0.3\tx\n" * 9, "not 2 columns", "a TSV of 5 columns"),
+    "json": (b'{"caption": "a"}\n' * 9, "not 2 columns", "JSON lines with the keys caption"),
+    "latin": ("caf\xe9\thttp://a\n".encode("latin-1") * 9, "caption is not UTF-8", "a TSV of 2 columns"),
+    "empty": (b"\n" * 9, "empty line", "no text at all"),
+}
+
+
+@pytest.mark.parametrize("form", WRONG)
+def test_a_source_in_another_form_is_never_green(
+    store: Store, small_recipe: Recipe, source_files: Path, form: str
+) -> None:
+    content, reason, looks = WRONG[form]
+    (source_files / "cc.tsv").write_bytes(content)
+    stage = RawCaptions(store, small_recipe, "cc")
+    stage.make()
+    finding = checks.few_rows_are_quarantined(stage)
+    assert not finding.passed
+    for told in (
+        "the source has no captions",
+        "cc.tsv: 100.0% quarantined",
+        reason,
+        f"it looks like {looks}",
+        "Correct",
+    ):
+        assert told in finding.summary
+
+
+@pytest.mark.parametrize(("most", "passed"), [(0.2, False), (1 / 3, True), (0.0, False), (1.0, True)])
+def test_the_quarantined_share_of_a_file(
+    store: Store, small_recipe: Recipe, edited: Edit, most: float, passed: bool
+) -> None:
+    """The bound changes no row: nothing is read anew."""
+    RawCaptions(store, small_recipe, "cc").make()
+    recipe = edited(small_recipe, {"sources.cc.max_quarantined_share": most})
+    finding = checks.few_rows_are_quarantined(RawCaptions(store, recipe, "cc"))
+    assert finding.passed == passed
+    assert finding.numbers["worst_file"] == pytest.approx(1 / 3)
+
+
+def test_one_bad_file_among_good_ones(store: Store, small_recipe: Recipe, source_files: Path) -> None:
+    (source_files / "cc.tsv").write_bytes(b"a black ring\thttp://a\n" * 1000)
+    (source_files / "odd.tsv").write_bytes(b"a black ring,http://a\n" * 9 + b"a\tb\n")
+    (source_files / "none.tsv").write_bytes(b"")
+    stage = RawCaptions(store, small_recipe, "cc")
+    stage.make()
+    finding = checks.few_rows_are_quarantined(stage)
+    assert (finding.passed, finding.numbers["empty_files"]) == (False, 1)
+    assert finding.summary.startswith("odd.tsv: 90.0% quarantined, mostly: not 2 columns")
+    assert "files without any row: none.tsv" in finding.summary
+
+
+def test_a_source_of_empty_files_is_never_green(
+    store: Store, small_recipe: Recipe, edited: Edit, source_files: Path
+) -> None:
+    (source_files / "cc.tsv").write_bytes(b"")
+    recipe = edited(small_recipe, {"sources.cc.max_quarantined_share": 1.0})
+    RawCaptions(store, recipe, "cc").make()
+    finding = checks.few_rows_are_quarantined(RawCaptions(store, recipe, "cc"))
+    assert not finding.passed
+    assert "the source has no captions" in finding.summary
+
+
+def test_rows_that_a_reader_drops_are_missed(
+    store: Store, small_recipe: Recipe, source_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file holds is counted by something else than what was read."""
+    original = conceptual_captions._rows
+    monkeypatch.setattr(conceptual_captions, "_rows", lambda *given: islice(original(*given), 4))
+    RawCaptions(store, small_recipe, "cc").make()
+    finding = checks.every_input_row_is_stored(RawCaptions(store, small_recipe, "cc"))
+    assert not finding.passed
+    assert "cc.tsv: 4 rows stored, the file has 6" in finding.summary
+
+
+def test_what_a_file_holds_beside_rows_is_told(store: Store, small_recipe: Recipe, source_files: Path) -> None:
+    pq.write_table(
+        pa.table({"TEXT": ["a black ring"], "caption": ["a ring"], "NSFW": ["no"]}), source_files / "laion.parquet"
+    )
+    RawCaptions(store, small_recipe, SOURCE).make()
+    finding = checks.every_input_row_is_stored(RawCaptions(store, small_recipe, SOURCE))
+    assert (finding.passed, finding.summary) == (True, "all 1 rows of 1 files; not read: columns caption, NSFW")
 
 
 def test_a_swapped_text(raw: RawCaptions, filtered: FilteredCaptions) -> None:

@@ -3,18 +3,24 @@
 import gzip
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import aiobotocore.client
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from caption_files import picked, read, source
+from moto.s3.models import s3_backends
+from web import FileServer
 
+from synthvlm_core import hashing
 from synthvlm_core.captions import files, judging
 from synthvlm_core.captions.files import SourceError
-from synthvlm_core.captions.readers import opening
+from synthvlm_core.captions.readers import access, opening
 from synthvlm_core.parts.source import InputFile
+from synthvlm_core.store.objects import Store
 
 
 def test_names_are_those_of_the_recipe_on_every_machine(tmp_path: Path) -> None:
@@ -74,6 +80,104 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=r"caf\\xe9\.tsv' is not UTF-8\. Rename it") as refused:
             files.input_files(source("cc3m", pattern), str(tmp_path))
         str(refused.value).encode()
+
+
+def test_everything_that_is_wrong_with_the_patterns_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(SourceError) as refused:
+        files.input_files(source("cc3m", "in", "missing.tsv", "ftp://host/a.tsv", "http://10.0.0.1/a"), str(tmp_path))
+    for why in (
+        "in is a folder. Name its files: in/*",
+        "missing.tsv matches no file",
+        "ftp:// is no place",
+        "10.0.0.1 is",
+    ):
+        assert why in str(refused.value)
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    monkeypatch.setenv(access.PRIVATE_HOSTS, "127.0.0.1")
+    with FileServer() as server:
+        server.files["/cc.tsv"] = b"a ball\thttp://a\n"
+        yield server
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"ETag": '"%s"'}, {"Last-Modified": "Wed, 0%s Jan 2026 00:00:00 GMT"}, {"Content-MD5": "%s"}, {}],
+    ids=["ETag", "Last-Modified", "MD5", "none"],
+)
+def test_an_edit_of_equal_size_behind_a_web_server_is_seen(web: FileServer, headers: dict[str, str]) -> None:
+    url = f"http://127.0.0.1:{web.port}/cc.tsv"
+    web.headers |= {name: value % 1 for name, value in headers.items()}
+    before = files.fingerprint(InputFile(url, url))
+    assert files.fingerprint(InputFile(url, url)) == before
+    asked = [request for request in web.requests if request.startswith("GET")]
+    assert bool(asked) != bool(headers)  # only without any mark is the file read
+    web.files["/cc.tsv"] = b"a bell\thttp://a\n"
+    web.headers |= {name: value % 2 for name, value in headers.items()}
+    assert files.fingerprint(InputFile(url, url)) != before
+
+
+def test_a_mark_that_was_stored_stays(web: FileServer) -> None:
+    web.headers |= {"ETag": '"1"', "Last-Modified": "Wed, 01 Jan 2026 00:00:00 GMT"}
+    assert opening.modified(f"http://127.0.0.1:{web.port}/cc.tsv") == [16, '"1"']
+
+
+def test_a_large_file_without_any_mark_is_refused(web: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "_HASHED", 10)
+    with pytest.raises(SourceError, match=r"neither ETag nor Last-Modified.*Let the server send one"):
+        files.fingerprint(InputFile("cc", f"http://127.0.0.1:{web.port}/cc.tsv"))
+
+
+@pytest.mark.parametrize(("status", "why"), [(403, "403"), (500, "500"), (404, "matches no file")])
+def test_what_a_web_server_answers_is_told(web: FileServer, tmp_path: Path, status: int, why: str) -> None:
+    web.statuses["/cc.tsv"] = status
+    with pytest.raises(SourceError, match=why):
+        files.input_files(source("cc3m", f"http://127.0.0.1:{web.port}/cc.tsv"), str(tmp_path))
+
+
+def test_keys_from_a_listing_are_those_of_each_object(
+    s3_store: Store, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3,000 objects: a few requests tell what asking for each would."""
+    bucket = s3_store.root.partition("/")[0]
+    names = [f"in/{number:04}.tsv" for number in range(3000)]
+    for name in names:
+        s3_backends["123456789012"]["global"].put_object(bucket, name, name.encode() * 3)
+    s3_store.fs.pipe(f"{bucket}/in/.hidden.tsv", b"x")
+    asked: Counter[str] = Counter()
+    call = aiobotocore.client.AioBaseClient._make_api_call
+
+    async def counted(self: object, operation: str, arguments: object) -> object:
+        asked[operation] += 1
+        return await call(self, operation, arguments)
+
+    monkeypatch.setattr(aiobotocore.client.AioBaseClient, "_make_api_call", counted)
+    found = files.input_files(source("cc3m", f"s3://{bucket}/in/*.tsv"), str(tmp_path))
+    keys = files.fingerprints(found)
+    assert [file.name for file in found] == [f"s3://{bucket}/{name}" for name in names]
+    assert asked.total() <= 8
+    some = found[::500]
+    assert [files.fingerprint(file) for file in some] == keys[::500]
+    assert asked["HeadObject"] >= len(some)
+    s3_store.fs.pipe(f"{bucket}/in/0000.tsv", b"in/0000.tsv"[::-1] * 3)
+    changed = files.fingerprints(files.input_files(source("cc3m", f"s3://{bucket}/in/*.tsv"), str(tmp_path)))
+    assert [number for number, (one, two) in enumerate(zip(keys, changed, strict=True)) if one != two] == [0]
+
+
+def test_an_object_by_its_name_has_the_key_that_a_pattern_gives(s3_store: Store, tmp_path: Path) -> None:
+    bucket = s3_store.root.partition("/")[0]
+    s3_store.fs.pipe(f"{bucket}/cc.tsv", b"a ball")
+    keys = {
+        files.fingerprints(files.input_files(source("cc3m", f"s3://{bucket}/{name}"), str(tmp_path)))[0]
+        for name in ("cc.tsv", "*.tsv", "c[c].tsv")
+    }
+    url = f"s3://{bucket}/cc.tsv"
+    info = s3_store.fs.info(f"{bucket}/cc.tsv")
+    expected = hashing.of_json([[info["size"], info["ETag"]], hashing.of_json([])])
+    assert keys == {files.fingerprint(InputFile(url, url))} == {expected}
 
 
 def test_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def stage_asset(
     )
     def asset(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
         here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
-        result = worker.run(context, here)
+        result = worker.make(context, here)
         return result._replace(
             metadata={"recipe": here.recipe.name, **shown(here), **(result.metadata or {})},
             tags={CODE_VERSION_TAG: stage.code_version(here.recipe)},

@@ -6,6 +6,7 @@ or ray, directly or not (a code location is loaded by the server and by every ru
 
 import dagster as dg
 
+from synthvlm_assets import checking
 from synthvlm_assets.compute import Worker
 from synthvlm_assets.defs import captions, images, release, source_files, training
 from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, store_url
@@ -30,12 +31,14 @@ def build(recipe: Recipe, store: str) -> dg.Definitions:
             *release.assets(recipe),
             *training.assets(recipe),
         ],
-        asset_checks=[
-            *captions.checks(recipe),
-            *images.checks(recipe),
-            *release.checks(recipe),
-            *training.checks(recipe),
-        ],
+        asset_checks=checking.definitions(
+            [
+                *captions.checks(recipe),
+                *images.checks(recipe),
+                *release.checks(recipe),
+                *training.checks(recipe),
+            ]
+        ),
         # a job's assets share their partitions, so sources, sets and variants have jobs of their own
         jobs=[
             dg.define_asset_job(

@@ -55,7 +55,7 @@ def run(
     memory_bytes: int | None,
     meanwhile: Callable[[], None],
 ) -> Ended:
-    """Run a command that calls `under_guard`, to its end or to that of a limit; nothing of it is left afterwards.
+    """Run a command that calls `under_guard`, to its end or to that of a limit; all that it started ends with it.
 
     An exception that comes meanwhile, such as an interrupt, ends the process too.
 

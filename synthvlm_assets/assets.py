@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from synthvlm_assets import metadata, partitions
-from synthvlm_assets.compute import CODE_VERSION_TAG, RETRIES, Worker
+from synthvlm_assets.compute import CODE_VERSION_TAG, Worker, tried_again
 from synthvlm_assets.settings import Settings
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.stages import Stage
@@ -50,16 +50,16 @@ def stage_asset(
         owners=[f"team:{owner}"],
         code_version=stage.code_version(recipe),
         metadata={} if table is None else {"dagster/column_schema": metadata.column_schema(table)},
-        retry_policy=RETRIES,
         pool=pool,
         automation_condition=automation,
     )
     def asset(context: dg.AssetExecutionContext, settings: Settings, worker: Worker) -> dg.MaterializeResult:
-        here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
-        result = worker.make(context, here)
-        return result._replace(
-            metadata={"recipe": here.recipe.name, **shown(here), **(result.metadata or {})},
-            tags={CODE_VERSION_TAG: stage.code_version(here.recipe)},
-        )
+        with tried_again(context.op_execution_context):
+            here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
+            result = worker.make(context, here)
+            return result._replace(
+                metadata={"recipe": here.recipe.name, **shown(here), **(result.metadata or {})},
+                tags={CODE_VERSION_TAG: stage.code_version(here.recipe)},
+            )
 
     return asset

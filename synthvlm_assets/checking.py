@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from synthvlm_assets import partitions
-from synthvlm_assets.compute import RETRIES, Worker
+from synthvlm_assets.compute import Worker, tried_again
 from synthvlm_assets.settings import Settings
 from synthvlm_core.findings import Finding
 from synthvlm_core.recipe.sections import Recipe
@@ -65,14 +65,15 @@ def _step(stage: type[Stage], checks: list[StageCheck]) -> dg.AssetChecksDefinit
         name=f"{stage.name}_checks",
         specs=[check.spec for check in checks],
         can_subset=True,
-        retry_policy=RETRIES,
     )
     def step(
         context: dg.AssetCheckExecutionContext, settings: Settings, worker: Worker
     ) -> Iterator[dg.AssetCheckResult]:
-        here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
         asked = [check for check in checks if check.spec.key in context.selected_asset_check_keys]
-        for check, finding in zip(asked, worker.check(context, here, [check.holds for check in asked]), strict=True):
+        with tried_again(context.op_execution_context):
+            here = stage(settings.open_store(), settings.run_recipe(context), context.partition_key)
+            found = worker.check(context, here, [check.holds for check in asked])
+        for check, finding in zip(asked, found, strict=True):
             yield dg.AssetCheckResult(
                 passed=finding.passed,
                 asset_key=check.spec.asset_key,

@@ -28,13 +28,27 @@ from synthvlm_core.stages import Stage
 
 CODE_VERSION_TAG = "dagster/code_version"
 """Set by hand: the recipe that a run carries may be older than the one loaded."""
-RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
+MAX_RETRIES = 2
 """For workers that crash, hang or are killed; what a person must mend is a Failure without retries."""
 SILENT_SECONDS = 3600.0
 MEMORY_BYTES = {RawCaptions.name: 8 << 30}
 """Most that a worker may hold: reading foreign files needs less than 2 GB, whatever they hold."""
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 """Signals by which compiled code ends its process: what it did would end it so again."""
+
+
+@contextlib.contextmanager
+def tried_again(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Ask Dagster for another try of a step where that may help.
+
+    No `RetryPolicy` does this: Dagster applies one to steps of runs that are being canceled, too.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, dg.Failure) and not error.allow_retries:
+            raise
+        raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=2.0**context.retry_number) from error
 
 
 class Worker(dg.ConfigurableResource):
@@ -45,9 +59,9 @@ class Worker(dg.ConfigurableResource):
 
         Raises:
             dagster.Failure: with the worker's own words where a person can mend the cause, and where it crashed at
-                the same place before; not retried. If it crashed, hung or was killed; the retry policy applies.
+                the same place before: without retries. With retries if it crashed, hung or was killed.
         """
-        session = _run(context, stage, ())
+        session = _run(context.op_execution_context, stage, ())
         for result in session.get_reported_results():
             if isinstance(result, dg.MaterializeResult):
                 return result
@@ -69,9 +83,7 @@ class Worker(dg.ConfigurableResource):
         return [found[function.__name__] for function in holds]
 
 
-def _run(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext, stage: Stage, properties: Sequence[str]
-) -> dg.PipesSession:
+def _run(context: dg.OpExecutionContext, stage: Stage, properties: Sequence[str]) -> dg.PipesSession:
     """Run a worker to its end. The session has what it reported."""
     # by that name store.sql sweeps it when this process is gone
     with tempfile.TemporaryDirectory(prefix=f"synthvlm-{os.getpid()}-") as folder:
@@ -114,7 +126,7 @@ def _silent_seconds() -> float:
     return seconds
 
 
-def _death(context: dg.AssetExecutionContext | dg.OpExecutionContext, stage: Stage, ended: process.Ended) -> dg.Failure:
+def _death(context: dg.OpExecutionContext, stage: Stage, ended: process.Ended) -> dg.Failure:
     """A worker's death in words: which, how, at what, and what to do."""
     again = True
     if ended.silent_seconds:
@@ -140,7 +152,7 @@ def _death(context: dg.AssetExecutionContext | dg.OpExecutionContext, stage: Sta
     return dg.Failure(words[0].upper() + words[1:], allow_retries=again or not _died_so_before(context, ended.doing))
 
 
-def _died_so_before(context: dg.AssetExecutionContext | dg.OpExecutionContext, doing: str) -> bool:
+def _died_so_before(context: dg.OpExecutionContext, doing: str) -> bool:
     """Whether this step is a retry after a worker that died at the same place."""
     events = context.instance.all_logs(context.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
     step = context.get_step_execution_context().step.key

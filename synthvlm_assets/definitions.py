@@ -6,7 +6,7 @@ or ray, directly or not (a code location is loaded by the server and by every ru
 
 import dagster as dg
 
-from synthvlm_assets import checking
+from synthvlm_assets import checking, waiting
 from synthvlm_assets.compute import Worker
 from synthvlm_assets.defs import captions, images, release, source_files, training
 from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, store_url
@@ -23,6 +23,7 @@ _JOBS = (
 
 def build(recipe: Recipe, store: str) -> dg.Definitions:
     """The definitions of a recipe over a store."""
+    waiting.install()
     settings = Settings(store=store, recipe=recipes.dumps(recipe))
     return dg.Definitions(
         assets=[

@@ -148,7 +148,7 @@ def _death(context: dg.OpExecutionContext, stage: Stage, ended: process.Ended) -
     else:
         how = f"was ended by {ended_by.name} from outside"
         remedy = "if nobody did that, the system ran out of memory: give it more, or run less at a time"
-    words = f"the worker of {stage.name} of {stage.partition!r} {how}. What it did last: {ended.doing}. {remedy}"
+    words = f"the worker of {stage.name} of {stage.partition!r} {how}. What it did last: {ended.doing}. {remedy[0].upper()}{remedy[1:]}"
     return dg.Failure(words[0].upper() + words[1:], allow_retries=again or not _died_so_before(context, ended.doing))
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,24 @@ def under_guard() -> Teller:
     teller = Teller(note)
     teller.tell("starting")
     return teller
+
+
+def leave(work: Callable[[], None]) -> NoReturn:
+    """Do the last work of this process and end it there.
+
+    An interpreter that is taken down while compiled libraries still have threads can abort, and has nothing left to do.
+    """
+    status: int | str | None = 1
+    try:
+        work()
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # noqa: BLE001  # as the interpreter does it
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status if isinstance(status, int) else 1)
 
 
 def _guard(worker: int, lifeline: int) -> NoReturn:

@@ -18,7 +18,7 @@ SECONDS = 0.5
 
 def install() -> None:
     """Have the runs of this process wait so."""
-    InstanceConcurrencyContext.interval_to_next_pending_claim_check = _seconds_to_sleep  # type: ignore[method-assign]
+    setattr(InstanceConcurrencyContext, "interval_to_next_pending_claim_check", _seconds_to_sleep)  # noqa: B010
 
 
 def _seconds_to_sleep(context: InstanceConcurrencyContext) -> float:

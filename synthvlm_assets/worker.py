@@ -86,4 +86,4 @@ def _progress(teller: process.Teller, pipes: PipesContext) -> Progress:
 
 
 if __name__ == "__main__":
-    main(TELLER, *sys.argv[1:])
+    process.leave(lambda: main(TELLER, *sys.argv[1:]))

@@ -103,6 +103,13 @@ def test_a_process_ends_as_its_worker_does(run, code: str, status: int) -> None:
     assert run("teller.tell('files: one.json: 1 of 2')\n" + code) == Ended(status, "files: one.json: 1 of 2")
 
 
+@pytest.mark.parametrize(("work", "status"), [("lambda: None", 0), ("lambda: 1 / 0", 1), ("lambda: sys.exit(5)", 5)])
+def test_nothing_happens_after_the_work(run, work: str, status: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Arrow's threads make an interpreter abort now and then while it is taken down; here it surely does."""
+    assert run(f"import atexit; atexit.register(os.abort); process.leave({work})").status == status
+    assert ("ZeroDivisionError" in capfd.readouterr().err) == (status == 1)
+
+
 def test_what_a_worker_started_and_left_behind_goes_with_it(run, noted: Noted) -> None:
     assert run("with_child()").status == 0
     waited(noted.gone, 2)

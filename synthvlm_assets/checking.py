@@ -65,6 +65,7 @@ def _step(stage: type[Stage], checks: list[StageCheck]) -> dg.AssetChecksDefinit
         name=f"{stage.name}_checks",
         specs=[check.spec for check in checks],
         can_subset=True,
+        config_schema={},  # without one Dagster takes any
     )
     def step(
         context: dg.AssetCheckExecutionContext, settings: Settings, worker: Worker

@@ -21,6 +21,7 @@ import dagster as dg
 from dagster_pipes import PipesDefaultMessageWriter
 
 from synthvlm_assets import process
+from synthvlm_assets.metadata import Metadata
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.findings import Finding
 from synthvlm_core.recipe import loading
@@ -54,14 +55,19 @@ def tried_again(context: dg.OpExecutionContext) -> Iterator[None]:
 class Worker(dg.ConfigurableResource):
     """Makes and checks stages in processes that end with their work and give all memory back."""
 
-    def make(self, context: dg.AssetExecutionContext, stage: Stage) -> dg.MaterializeResult:
-        """Make one partition of a stage. The result has the worker's counts and data version.
+    def make(
+        self, context: dg.AssetExecutionContext, stage: Stage, shown: Callable[[Any], Metadata]
+    ) -> dg.MaterializeResult:
+        """Make one partition of a stage. The result has data version, counts, and what is shown of it.
+
+        Args:
+            shown: a function of a module, from a stage object, made, to what a person wants to see of it.
 
         Raises:
             dagster.Failure: with the worker's own words where a person can mend the cause, and where it crashed at
                 the same place before: without retries. With retries if it crashed, hung or was killed.
         """
-        session = _run(context.op_execution_context, stage, ())
+        session = _run(context.op_execution_context, stage, ["make", _place(shown)])
         for result in session.get_reported_results():
             if isinstance(result, dg.MaterializeResult):
                 return result
@@ -75,15 +81,18 @@ class Worker(dg.ConfigurableResource):
         Raises:
             dagster.Failure: as `make` does.
         """
-        places = [f"{function.__module__}:{function.__name__}" for function in holds]
-        session = _run(context.op_execution_context, stage, places)
+        session = _run(context.op_execution_context, stage, ["check", *map(_place, holds)])
         found = {message["property"]: Finding(**message["finding"]) for message in session.get_custom_messages()}
         if len(found) < len(holds):
             raise _cut_off(stage)
         return [found[function.__name__] for function in holds]
 
 
-def _run(context: dg.OpExecutionContext, stage: Stage, properties: Sequence[str]) -> dg.PipesSession:
+def _place(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}:{function.__name__}"
+
+
+def _run(context: dg.OpExecutionContext, stage: Stage, task: Sequence[str]) -> dg.PipesSession:
     """Run a worker to its end. The session has what it reported."""
     # by that name store.sql sweeps it when this process is gone
     with tempfile.TemporaryDirectory(prefix=f"synthvlm-{os.getpid()}-") as folder:
@@ -97,7 +106,7 @@ def _run(context: dg.OpExecutionContext, stage: Stage, properties: Sequence[str]
         }
         with dg.open_pipes_session(context, injector, reader, extras) as session:
             ended = process.run(
-                [sys.executable, "-m", "synthvlm_assets.worker", stage.name, *properties],
+                [sys.executable, "-m", "synthvlm_assets.worker", stage.name, *task],
                 {**os.environ, **session.get_bootstrap_env_vars()},
                 silent_seconds=_silent_seconds(),
                 memory_bytes=MEMORY_BYTES.get(stage.name),
@@ -148,8 +157,9 @@ def _death(context: dg.OpExecutionContext, stage: Stage, ended: process.Ended) -
     else:
         how = f"was ended by {ended_by.name} from outside"
         remedy = "if nobody did that, the system ran out of memory: give it more, or run less at a time"
-    words = f"the worker of {stage.name} of {stage.partition!r} {how}. What it did last: {ended.doing}. {remedy[0].upper()}{remedy[1:]}"
-    return dg.Failure(words[0].upper() + words[1:], allow_retries=again or not _died_so_before(context, ended.doing))
+    told = (f"the worker of {stage.name} of {stage.partition!r} {how}", f"what it did last: {ended.doing}", remedy)
+    words = " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in told)
+    return dg.Failure(words, allow_retries=again or not _died_so_before(context, ended.doing))
 
 
 def _died_so_before(context: dg.OpExecutionContext, doing: str) -> bool:

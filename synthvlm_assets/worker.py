@@ -3,8 +3,8 @@
 Belongs here: reading what Dagster passes, calling the core, reporting. Does not belong here: the work itself. Started
 by compute.py, under a guard (process.py), as
 
-    python -m synthvlm_assets.worker <stage>                            makes it
-    python -m synthvlm_assets.worker <stage> <module>:<property> ...    checks what is stored of it
+    python -m synthvlm_assets.worker <stage> make <module>:<what is shown of it>
+    python -m synthvlm_assets.worker <stage> check <module>:<property> ...
 
 A failure that a person can mend (a bad file, a missing input) is reported as a message and ends the process with
 status 0; the asset turns it into a Failure without retries. Anything else is a crash with a traceback.
@@ -21,6 +21,8 @@ if __name__ == "__main__":
 os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' progress bars: ours are log lines that Dagster keeps
 
 import importlib
+from collections.abc import Callable
+from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
@@ -36,38 +38,48 @@ PROGRESS_EVENTS = 20
 """Progress lines per run: Dagster stores every one."""
 
 
-def main(teller: process.Teller, name: str, *properties: str) -> None:
+def main(teller: process.Teller, name: str, task: str, *places: str) -> None:
     """Make or check a stage as Dagster asked for it and report what came of it."""
     with open_dagster_pipes() as pipes:
         try:
             recipe, store = loading.loads(pipes.get_extra("recipe")), Store(pipes.get_extra("store"))
             stage = graph.stage(name)(store, recipe, pipes.get_extra("partition"))
-            if not properties:
-                make(stage, teller, pipes)
+            if task == "make":
+                make(stage, places[0], teller, pipes)
         except MENDABLE as error:
             pipes.report_custom_message({"failure": f"{type(error).__name__}: {error}"})
             return
-        for place in properties:
-            check(stage, place, teller, pipes)
+        if task == "check":
+            for place in places:
+                check(stage, place, teller, pipes)
 
 
-def make(stage: Stage, teller: process.Teller, pipes: PipesContext) -> None:
-    """Make a stage and report data version and counts."""
+def make(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) -> None:
+    """Make a stage and report data version, counts and what is shown of it."""
     manifest = stage.make(_progress(teller, pipes))
+    teller.tell("show what was made")
     counts = {key: value for key, value in manifest.items() if isinstance(value, int) and key != "version"}
-    pipes.report_asset_materialization(metadata=counts, data_version=manifest["content_hash"])
+    shown = _function(place)(stage)
+    pipes.report_asset_materialization(metadata={**shown, **counts}, data_version=manifest["content_hash"])
 
 
 def check(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) -> None:
     """Find out whether a property holds. What a person can mend means that it does not."""
-    module, _, name = place.partition(":")
-    teller.tell(f"check {name}")
+    holds = _function(place)
+    teller.tell(f"check {holds.__name__}")
     try:
-        finding: Finding = getattr(importlib.import_module(module), name)(stage)
+        finding: Finding = holds(stage)
     except MENDABLE as error:
         finding = Finding(False, str(error))
     told = {"passed": finding.passed, "summary": finding.summary, "numbers": finding.numbers}
-    pipes.report_custom_message({"property": name, "finding": told})
+    pipes.report_custom_message({"property": holds.__name__, "finding": told})
+
+
+def _function(place: str) -> Callable[[Stage], Any]:
+    """The function of a module."""
+    module, _, name = place.partition(":")
+    function: Callable[[Stage], Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def _progress(teller: process.Teller, pipes: PipesContext) -> Progress:

@@ -71,8 +71,8 @@ class RawCaptions(Stage):
             path = self._path(key)
             sealed = shards.sealed(self.store, path, self._folders(key))
             if sealed is None:
-                told = partial(_told, progress, file, done, len(inputs))
-                sealed = self._read_file(file, key, shard_rows, told)
+                so_far = partial(_so_far, progress, file, done, len(inputs))
+                sealed = self._read_file(file, key, shard_rows, so_far)
             found.append(sealed)
         progress("files", len(inputs), len(inputs))
 
@@ -149,7 +149,7 @@ class RawCaptions(Stage):
             raise NotMaterialized(f"{self._path(key)} has lost its manifest: materialize raw_captions again")
         return {table: (folder, shards.shards_of(sealed, table)) for table, folder in self._folders(key).items()}
 
-    def _read_file(self, file: InputFile, key: str, shard_rows: int, told: Callable[[int], None]) -> dict[str, Any]:
+    def _read_file(self, file: InputFile, key: str, shard_rows: int, so_far: Callable[[int], None]) -> dict[str, Any]:
         """Store one input file as a sealed folder, telling how many rows are read."""
         writers = {table: shards.Writer(folder, shard_rows=shard_rows) for table, folder in self._folders(key).items()}
         reasons: Counter[str] = Counter()
@@ -159,7 +159,7 @@ class RawCaptions(Stage):
             writers["quarantine"].add(batch.quarantined)
             reasons.update(batch.quarantined["reason"].to_pylist())
             rows += batch.rows
-            told(rows)
+            so_far(rows)
         if _file_keys([file]) != [key]:
             raise files.SourceError(f"{file.url} changed while it was read: materialize again when it is complete")
         kept, quarantined = writers["captions"].close(), writers["quarantine"].close()
@@ -180,7 +180,7 @@ class RawCaptions(Stage):
         return self.store.path(self.name, f"source={self.source.name}", reader_key(self.source), *parts)
 
 
-def _told(progress: Progress, file: InputFile, done: int, total: int, rows: int) -> None:
+def _so_far(progress: Progress, file: InputFile, done: int, total: int, rows: int) -> None:
     """Tell which file is read, and how far: one of many gigabytes takes its time."""
     progress(f"files: {file.name}, {rows:,} rows", done, total)
 

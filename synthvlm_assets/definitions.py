@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from synthvlm_assets import checking, waiting
 from synthvlm_assets.compute import Worker
 from synthvlm_assets.defs import captions, images, release, source_files, training
 from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, refuse_other_lineage, store_url
@@ -38,6 +39,7 @@ def build(recipe: Recipe, store: str, *, console: str = "DEBUG") -> dg.Definitio
     Args:
         console: the lowest level of what a run writes to its process's stderr; the event log has all.
     """
+    waiting.install()
     return dg.Definitions(
         assets=[
             *captions.assets(recipe),
@@ -45,12 +47,14 @@ def build(recipe: Recipe, store: str, *, console: str = "DEBUG") -> dg.Definitio
             *release.assets(recipe),
             *training.assets(recipe),
         ],
-        asset_checks=[
-            *captions.checks(recipe),
-            *images.checks(recipe),
-            *release.checks(recipe),
-            *training.checks(recipe),
-        ],
+        asset_checks=checking.definitions(
+            [
+                *captions.checks(recipe),
+                *images.checks(recipe),
+                *release.checks(recipe),
+                *training.checks(recipe),
+            ]
+        ),
         # a job's assets share their partitions, so sources, sets and variants have jobs of their own
         jobs=[
             dg.define_asset_job(

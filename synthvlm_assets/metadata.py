@@ -1,15 +1,14 @@
 """Metadata that a person wants to see of a materialization.
 
 Belongs here: turning manifests and previews of synthvlm_core into Dagster metadata under fixed keys, so that numbers
-plot over time. Does not belong here: computing numbers or drawing pictures.
+plot over time. Does not belong here: computing numbers or drawing pictures; Dagster, since workers call this.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dagster as dg
-import pyarrow as pa
+from dagster_pipes import PipesMetadataValue
 
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
@@ -22,28 +21,15 @@ from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.scoring import examples
 from synthvlm_core.scoring.scored import ScoredPairs
 from synthvlm_core.selection.thresholds import verify_source
-from synthvlm_core.store.records import Table
 from synthvlm_core.training.aligned import ProjectorCheckpoint
 from synthvlm_core.training.tuned import VlmCheckpoint
 
+Shown = PipesMetadataValue
 Metadata = dict[str, Any]
+"""By name: text, numbers, `Shown`."""
+_TYPES = {str: "string", int: "int", float: "float", bool: "bool"}
 SHEET = 18
 """Pictures on a contact sheet."""
-
-
-def column_schema(table: Table) -> dg.TableSchema:
-    """The UI's column schema of a stored table."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                name=column.name,
-                type=_type_name(column.type),
-                description=column.description,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=column.name == table.key),
-            )
-            for column in table.columns
-        ]
-    )
 
 
 def raw_captions(stage: RawCaptions) -> Metadata:
@@ -53,9 +39,9 @@ def raw_captions(stage: RawCaptions) -> Metadata:
         "dagster/partition_row_count": manifest["rows"],
         "quarantined": manifest["quarantined"],
         "quarantined by reason": counts_table("reason", manifest["reasons"]),
-        "input files": dg.MetadataValue.table(
+        "input files": table(
             [
-                dg.TableRecord({"file": file["file"], "captions": file["rows"], "quarantined": file["quarantined"]})
+                {"file": file["file"], "captions": file["rows"], "quarantined": file["quarantined"]}
                 for file in manifest["files"]
             ]
         ),
@@ -74,7 +60,7 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
         "rejected by rule": counts_table("rule", manifest["rejected_by_rule"]),
         "rules not applied": counts_table("rule", manifest["not_applied"], "why"),
         "histograms": image(picture),
-        "nearest to the thresholds": dg.MetadataValue.md(_examples_table(stage.examples())),
+        "nearest to the thresholds": markdown(_examples_table(stage.examples())),
         "dagster/uri": stage.store.unstrip(stage.path),
     }
 
@@ -122,15 +108,13 @@ def released_set(stage: Synthvlm100k) -> Metadata:
     manifest = stage.manifest
     report = manifest["report"]
     by_source = [
-        dg.TableRecord(
-            {
-                "source": name,
-                "pairs": found["pairs"],
-                "could be taken": found["available"],
-                "taken": found["selected"],
-                "verdict": found["verdict"],
-            }
-        )
+        {
+            "source": name,
+            "pairs": found["pairs"],
+            "could be taken": found["available"],
+            "taken": found["selected"],
+            "verdict": found["verdict"],
+        }
         for name, found in report["sources"].items()
     ]
     first: list[tuple[bytes, str, str]] = []
@@ -143,7 +127,7 @@ def released_set(stage: Synthvlm100k) -> Metadata:
         "dagster/partition_row_count": manifest["rows"],
         **_known({f"mean {score.replace('_', ' ')}": mean for score, mean in report["means"].items()}),
         **_known({"lowest weighted score taken": report["threshold_score"]}),
-        "by source": dg.MetadataValue.table(by_source),
+        "by source": table(by_source),
         "the first pairs": jpeg(contact_sheets.contact_sheet(first)),
         "formats": ", ".join(manifest["formats"]),
         "dagster/uri": stage.store.unstrip(stage.location),
@@ -175,39 +159,35 @@ def evaluation(stage: Evaluation) -> Metadata:
     for name, scores in result["benchmarks"].items():
         for kind, found in {OVERALL: scores[OVERALL], **scores["by_kind"]}.items():
             rows.append(
-                dg.TableRecord(
-                    {
-                        "benchmark": name,
-                        "kind": kind,
-                        "accuracy": _told(found["accuracy"]),
-                        "95 % interval": f"{_told(found['low'])} to {_told(found['high'])}",
-                        "chance": _told(found["chance"]),
-                        "questions": found["n"],
-                    }
-                )
+                {
+                    "benchmark": name,
+                    "kind": kind,
+                    "accuracy": _told(found["accuracy"]),
+                    "95 % interval": f"{_told(found['low'])} to {_told(found['high'])}",
+                    "chance": _told(found["chance"]),
+                    "questions": found["n"],
+                }
             )
         numbers[f"accuracy {name}"] = scores[OVERALL]["accuracy"]
         numbers[f"chance {name}"] = scores[OVERALL]["chance"]
     if (language := result["language"]) is not None:
         numbers |= {f"perplexity {when}": language[when] for when in ("before", "after")}
-    shown = {**_known(numbers), "accuracy by kind": dg.MetadataValue.table(rows)}
+    shown = {**_known(numbers), "accuracy by kind": table(rows)}
     differences = [
-        dg.TableRecord(
-            {
-                "other variant": other,
-                "benchmark": name,
-                "kind": kind,
-                "difference": _four(found["difference"]),
-                "95 % interval": f"{found['low']:+.3f} to {found['high']:+.3f}",
-                "questions": found["n"],
-            }
-        )
+        {
+            "other variant": other,
+            "benchmark": name,
+            "kind": kind,
+            "difference": _four(found["difference"]),
+            "95 % interval": f"{found['low']:+.3f} to {found['high']:+.3f}",
+            "questions": found["n"],
+        }
         for other, benchmarks in stage.comparisons().items()
         for name, kinds in benchmarks.items()
         for kind, found in kinds.items()
     ]
     if differences:
-        shown["accuracy less that of other variants"] = dg.MetadataValue.table(differences)
+        shown["accuracy less that of other variants"] = table(differences)
     if result["not_applied"]:
         shown["benchmarks not run"] = counts_table("benchmark", result["not_applied"], "why")
     answered = [
@@ -234,27 +214,38 @@ def _known(numbers: Mapping[str, float | None]) -> Metadata:
     return {name: _four(value) for name, value in numbers.items() if value is not None}
 
 
-def counts_table(name: str, values: Mapping[str, Any], value_name: str = "rows") -> dg.MetadataValue:
+def counts_table(name: str, values: Mapping[str, Any], value_name: str = "rows") -> Shown:
     """A two-column table; the column `name` holds the keys."""
-    return dg.MetadataValue.table(
-        [dg.TableRecord({name: key, value_name: value}) for key, value in values.items()],
-        schema=dg.TableSchema(
-            columns=[
-                dg.TableColumn(name),
-                dg.TableColumn(value_name, "string" if value_name == "why" else "int"),
-            ]
-        ),
+    return table(
+        [{name: key, value_name: value} for key, value in values.items()],
+        {name: "string", value_name: "string" if value_name == "why" else "int"},
     )
 
 
-def image(png: bytes) -> dg.MetadataValue:
+def table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str] | None = None) -> Shown:
+    """A table of rows that have the same columns.
+
+    Args:
+        types: of each column; where there may be no rows to tell them.
+    """
+    types = types or {name: _TYPES[type(value)] for name, value in rows[0].items()}
+    schema = [{"name": name, "type": kind} for name, kind in types.items()]
+    return {"raw_value": {"records": rows, "schema": schema}, "type": "table"}
+
+
+def markdown(text: str) -> Shown:
+    """Text that the UI shows as markdown: nothing foreign may stand in it unescaped."""
+    return {"raw_value": text, "type": "md"}
+
+
+def image(png: bytes) -> Shown:
     """A picture inside markdown, the one way the UI shows one. It is stored in the database: keep it below 150 kB."""
-    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return markdown(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def jpeg(data: bytes) -> dg.MetadataValue:
+def jpeg(data: bytes) -> Shown:
     """A contact sheet inside markdown."""
-    return dg.MetadataValue.md(f"![](data:image/jpeg;base64,{base64.b64encode(data).decode()})")
+    return markdown(f"![](data:image/jpeg;base64,{base64.b64encode(data).decode()})")
 
 
 def _examples_table(examples: Mapping[str, Mapping[str, Any]]) -> str:
@@ -265,14 +256,3 @@ def _examples_table(examples: Mapping[str, Mapping[str, Any]]) -> str:
                 f"| {rule} | {verdict} | {value:.4g} | {histograms.escape(text)} |" for text, value in sides[verdict]
             ]
     return "\n".join(lines)
-
-
-def _type_name(kind: pa.DataType) -> str:
-    return {
-        pa.string(): "string",
-        pa.int64(): "int",
-        pa.int32(): "int",
-        pa.bool_(): "bool",
-        pa.float64(): "float",
-        pa.binary(): "bytes",
-    }.get(kind, "image" if pa.types.is_struct(kind) else str(kind))

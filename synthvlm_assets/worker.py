@@ -1,7 +1,10 @@
-"""The worker process: one partition of one stage, started through Dagster Pipes.
+"""The worker process: one partition of one stage, made or checked, started through Dagster Pipes.
 
-Belongs here: reading what Dagster passes, making the stage, reporting. Does not belong here: the work itself. Started
-as `python -m synthvlm_assets.worker <stage>`.
+Belongs here: reading what Dagster passes, calling the core, reporting. Does not belong here: the work itself. Started
+by compute.py, under a guard (process.py), as
+
+    python -m synthvlm_assets.worker <stage> make <module>:<what is shown of it>
+    python -m synthvlm_assets.worker <stage> check <module>:<property> ...
 
 A failure that a person can mend (a bad file, a missing input) is reported as a message and ends the process with
 status 0; the asset turns it into a Failure without retries. Anything else is a crash with a traceback.
@@ -10,7 +13,17 @@ status 0; the asset turns it into a Failure without retries. Anything else is a 
 import os
 import sys
 
+from synthvlm_assets import process
+
+if __name__ == "__main__":
+    TELLER = process.under_guard()  # first: whatever is imported later may start threads
+
 os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' progress bars: ours are log lines that Dagster keeps
+
+import importlib
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
@@ -18,37 +31,67 @@ from synthvlm_core import graph
 from synthvlm_core.errors import MENDABLE
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe import loading
+from synthvlm_core.stages import Stage
 from synthvlm_core.store.objects import Store
 
 PROGRESS_EVENTS = 20
 """Progress lines per run: Dagster stores every one."""
 
 
-def main(name: str) -> None:
-    """Make a stage as Dagster asked for it and report data version and counts."""
+def main(teller: process.Teller, name: str, task: str, *places: str) -> None:
+    """Make or check a stage as Dagster asked for it and report what came of it."""
     with open_dagster_pipes() as pipes:
-        recipe, store = loading.loads(pipes.get_extra("recipe")), Store(pipes.get_extra("store"))
         try:
-            manifest = graph.stage(name)(store, recipe, pipes.get_extra("partition")).make(_progress(pipes))
+            recipe, store = loading.loads(pipes.get_extra("recipe")), Store(pipes.get_extra("store"))
+            stage = graph.stage(name)(store, recipe, pipes.get_extra("partition"))
+            if task == "make":
+                make(stage, places[0], teller, pipes)
         except MENDABLE as error:
             pipes.report_custom_message({"failure": f"{type(error).__name__}: {error}"})
             return
-        counts = {key: value for key, value in manifest.items() if isinstance(value, int) and key != "version"}
-        pipes.report_asset_materialization(metadata=counts, data_version=manifest["content_hash"])
+        if task == "check":
+            for place in places:
+                check(stage, place, teller, pipes)
 
 
-def _progress(pipes: PipesContext) -> Progress:
-    """Log about twenty lines per kind of work, however many shards there are."""
+def make(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) -> None:
+    """Make a stage and report data version, counts and what is shown of it."""
+    manifest = stage.make(_progress(teller, pipes))
+    teller.tell("show what was made")
+    counts = {key: value for key, value in manifest.items() if isinstance(value, int) and key != "version"}
+    shown = _function(place)(stage)
+    pipes.report_asset_materialization(metadata={**shown, **counts}, data_version=manifest["content_hash"])
+
+
+def check(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) -> None:
+    """Find out whether a property holds and report it."""
+    holds = _function(place)
+    teller.tell(f"check {holds.__name__}")
+    finding = graph.look(stage, holds)
+    pipes.report_custom_message({"property": holds.__name__, "finding": asdict(finding)})
+
+
+def _function(place: str) -> Callable[[Stage], Any]:
+    """The function of a module."""
+    module, _, name = place.partition(":")
+    function: Callable[[Stage], Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _progress(teller: process.Teller, pipes: PipesContext) -> Progress:
+    """Tell whoever watches every report, and log about twenty per kind of work, however many shards there are."""
     reported: dict[str, int] = {}
 
     def report(what: str, done: int, total: int) -> None:
+        teller.tell(f"{what}: {done:,} of {total:,}")
+        kind = what.partition(":")[0]
         step = PROGRESS_EVENTS if total == 0 else done * PROGRESS_EVENTS // total
-        if step > reported.get(what, -1):
-            reported[what] = step
+        if step > reported.get(kind, -1):
+            reported[kind] = step
             pipes.log.info(f"{what}: {done:,} of {total:,}")
 
     return report
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    process.leave(lambda: main(TELLER, *sys.argv[1:]))

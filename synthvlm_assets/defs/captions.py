@@ -8,7 +8,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset
-from synthvlm_assets.checking import stage_check
+from synthvlm_assets.checking import StageCheck, stage_check
 from synthvlm_core.captions import checks as properties
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
@@ -43,7 +43,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
     ]
 
 
-def checks(recipe: Recipe) -> list[dg.AssetChecksDefinition]:
+def checks(recipe: Recipe) -> list[StageCheck]:
     """All checks of the caption assets."""
     return [
         stage_check(RawCaptions, recipe, properties.every_input_row_is_stored),

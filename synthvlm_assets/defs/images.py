@@ -8,7 +8,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset
-from synthvlm_assets.checking import stage_check
+from synthvlm_assets.checking import StageCheck, stage_check
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.images import checks as image_properties
 from synthvlm_core.images.synthetic import SyntheticImages
@@ -47,7 +47,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
     ]
 
 
-def checks(recipe: Recipe) -> list[dg.AssetChecksDefinition]:
+def checks(recipe: Recipe) -> list[StageCheck]:
     """All checks of the image assets."""
     return [
         stage_check(SyntheticImages, recipe, image_properties.images_add_up),

@@ -7,7 +7,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset
-from synthvlm_assets.checking import stage_check
+from synthvlm_assets.checking import StageCheck, stage_check
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.release import checks as properties
 from synthvlm_core.release.released import Synthvlm100k
@@ -32,10 +32,6 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
     ]
 
 
-def checks(recipe: Recipe) -> list[dg.AssetChecksDefinition]:
+def checks(recipe: Recipe) -> list[StageCheck]:
     """All checks of the sets."""
-    return [
-        stage_check(Synthvlm100k, recipe, properties.set_is_whole),
-        stage_check(Synthvlm100k, recipe, properties.no_pair_is_below_the_floor),
-        stage_check(Synthvlm100k, recipe, properties.formats_agree),
-    ]
+    return [stage_check(Synthvlm100k, recipe, holds) for holds in properties.PROPERTIES]

@@ -8,7 +8,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset
-from synthvlm_assets.checking import stage_check
+from synthvlm_assets.checking import StageCheck, stage_check
 from synthvlm_core.evaluation import checks as evaluation_properties
 from synthvlm_core.evaluation.evaluated import Evaluation
 from synthvlm_core.recipe.sections import Recipe
@@ -73,7 +73,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
     ]
 
 
-def checks(recipe: Recipe) -> list[dg.AssetChecksDefinition]:
+def checks(recipe: Recipe) -> list[StageCheck]:
     """All checks of checkpoints and evaluation."""
     found = []
     for stage in (ProjectorCheckpoint, VlmCheckpoint):

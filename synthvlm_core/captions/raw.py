@@ -8,9 +8,9 @@ file formats (readers/), the judgement of a row (judging.py) and any judgement o
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -106,10 +106,13 @@ class RawCaptions(Stage):
         inputs = files.input_files(self.source, self.recipe.folder)
         found = []
         for done, (file, key) in enumerate(zip(inputs, _file_keys(inputs), strict=True)):
-            progress("files", done, len(inputs))
+            progress(f"files: {file.name}", done, len(inputs))
             path = self._path(key)
             sealed = shards.sealed(self.store, path, self._folders(key), FileManifest)
-            found.append(sealed or self._read_file(file, key, shard_rows))
+            if sealed is None:
+                so_far = partial(_so_far, progress, file, done, len(inputs))
+                sealed = self._read_file(file, key, shard_rows, so_far)
+            found.append(sealed)
         progress("files", len(inputs), len(inputs))
 
         whole = self._whole(found)
@@ -189,16 +192,19 @@ class RawCaptions(Stage):
             raise NotMaterialized(f"{self._path(key)} has lost its manifest: {self.remedy}")
         return {table: (folder, shards.shards_of(sealed, table)) for table, folder in self._folders(key).items()}
 
-    def _read_file(self, file: InputFile, key: str, shard_rows: int) -> dict[str, Any]:
-        """Store one input file as a sealed folder."""
+    def _read_file(self, file: InputFile, key: str, shard_rows: int, so_far: Callable[[int], None]) -> dict[str, Any]:
+        """Store one input file as a sealed folder, telling how many rows are read."""
         writers = {table: shards.Writer(folder, shard_rows=shard_rows) for table, folder in self._folders(key).items()}
         reasons: Counter[str] = Counter()
         told: dict[str, Any] = {"in_file": None, "unused": []}
+        rows = 0
         for batch in judging.read(self.source, file):
             writers["captions"].add(batch.captions)
             writers["quarantine"].add(batch.quarantined)
             reasons.update(batch.quarantined["reason"].to_pylist())
             told = {"in_file": batch.in_file, "unused": list(batch.unused)}
+            rows += batch.rows
+            so_far(rows)
         if _file_keys([replace(file, listed={})]) != [key]:
             raise files.SourceError(f"{file.name} changed while it was read: materialize again when it is complete")
         kept, quarantined = writers["captions"].close(), writers["quarantine"].close()
@@ -220,6 +226,11 @@ class RawCaptions(Stage):
 
     def _path(self, *parts: str) -> str:
         return self.store.path(self.name, f"source={self.source.name}", reader_key(self.source), *parts)
+
+
+def _so_far(progress: Progress, file: InputFile, done: int, total: int, rows: int) -> None:
+    """Tell which file is read, and how far: one of many gigabytes takes its time."""
+    progress(f"files: {file.name}, {rows:,} rows", done, total)
 
 
 def _told(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 
 from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.release.checks import PROPERTIES
 
 SET = dg.AssetKey("synthvlm_100k")
-CHECKS = ("set_is_whole", "no_pair_is_below_the_floor", "formats_agree")
+CHECKS = tuple(holds.__name__ for holds in PROPERTIES)
 
 
 class Ticks:

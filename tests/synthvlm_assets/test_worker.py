@@ -165,7 +165,7 @@ def test_a_message_seen_half_written_is_read_whole(raw, location, hook: Hook) ->
             """)
     result = raw(dg.AssetSelection.checks_for_assets("raw_captions"))
     assert result.success
-    assert len(result.get_asset_check_evaluations()) == 3
+    assert len(result.get_asset_check_evaluations()) == 4
     assert location.latest("raw_captions").metadata["rows"].value == 7
 
 

@@ -116,7 +116,7 @@ def test_a_damaged_manifest_is_named_to_who_reads_it(store: Store, small_recipe:
     raw(store, small_recipe).make()
     path = Path(raw(store, small_recipe).manifest_path)
     path.write_bytes(damage)
-    with pytest.raises(Mendable, match=rf"{path.name}: .*delete it and materialize again"):
+    with pytest.raises(Mendable, match=rf"{path.name}: .*delete it and materialize raw_captions of 'cc' again"):
         raw(store, small_recipe).manifest  # noqa: B018
 
 
@@ -169,10 +169,14 @@ def test_a_missing_stage_says_what_to_do(store: Store, small_recipe: Recipe) -> 
         raw(store, small_recipe).manifest  # noqa: B018
 
 
-def test_progress_counts_files(store: Store, small_recipe: Recipe) -> None:
+def test_progress_counts_files_and_names_the_one_that_is_read(store: Store, small_recipe: Recipe) -> None:
     told: list[tuple[str, int, int]] = []
     raw(store, small_recipe).make(lambda *said: told.append(said))
-    assert told == [("files", 0, 1), ("files", 1, 1)]
+    assert told == [
+        ("files: cc.tsv", 0, 1),
+        ("files: cc.tsv, 6 rows", 0, 1),
+        ("files", 1, 1),
+    ]
 
 
 def test_a_persons_own_csv_becomes_captions(

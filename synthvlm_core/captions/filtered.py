@@ -7,6 +7,7 @@ is measured and where the bounds come from (rules/), the loop that measures (eng
     filtered_captions/<key>/source=<name>/             kept/ and rejected/, sealed; key = rules and raw content
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from synthvlm_core.store.documents import Count, Hash, Json, Sealed, document
 from synthvlm_core.store.measurements import Measurement
 from synthvlm_core.store.shards import DamagedShard, Folder
 from synthvlm_core.store.sql import Relation, Scratch
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -143,7 +146,7 @@ class FilteredCaptions(Stage):
     @property
     def folders(self) -> dict[str, Folder]:
         """Where the verdicts lie: kept and rejected."""
-        return {name: Folder(self.store, table, f"{self.path}/{name}") for name, table in TABLES.items()}
+        return {name: Folder(self.store, table, f"{self.path}/{name}", self.name) for name, table in TABLES.items()}
 
     def kept(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The captions that go on, as tables."""
@@ -156,7 +159,7 @@ class FilteredCaptions(Stage):
     def measured(self, family: Family) -> Folder:
         """Where the values of a family lie."""
         place = ("caption_measurements", "{definition}", f"source={self.partition}")
-        return family.measurement.folder(self.store, *place)
+        return family.measurement.folder(self.store, *place, made_by=self.name)
 
     def make(self, progress: Progress = silent, *, shard_rows: int = shards.SHARD_ROWS) -> dict[str, Any]:
         """Keep or reject every caption of a source; measure only what was never measured.
@@ -172,7 +175,7 @@ class FilteredCaptions(Stage):
             kept captions, the inputs it was decided from and the rules not applied.
         """
         found = shards.sealed(self.store, self.path, self.folders, self.form)
-        if found is not None:
+        if found is not None and self._is_measured(found):
             self.made(found)
             return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}
         with sql.scratch() as scratch:
@@ -259,6 +262,19 @@ class FilteredCaptions(Stage):
                     }
                 scratch.drop(values)
         return chosen
+
+    def _is_measured(self, found: dict[str, Any]) -> bool:
+        """Whether every measurement of the kept captions of a decision is still there, undamaged."""
+        kept = self.folders["kept"].tables((shard.name for shard in shards.shards_of(found, "kept")), ["caption_id"])
+        with sql.scratch() as scratch:
+            ids = scratch.load(pa.schema([records.FILTERED_CAPTIONS.schema.field("caption_id")]), kept)
+            for family in self.families:
+                measured = self.measured(family).sound(["caption_id"])
+                stored = scratch.load(pa.schema([("caption_id", pa.string())]), (rows for _, rows in measured))
+                if missing := scratch.count(f"(from {ids} anti join {stored} using (caption_id))"):
+                    log.warning("%s of %d kept captions is gone; it is measured again now", family.name, missing)
+                    return False
+        return True
 
     def _rows(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         return self.folders[table].tables((shard.name for shard in self.shards(table)), columns)

@@ -222,7 +222,7 @@ class RawCaptions(Stage):
         return shards.seal(self.store, self._path(key), manifest, {"captions": kept, "quarantine": quarantined})
 
     def _folders(self, key: str) -> dict[str, Folder]:
-        return {name: Folder(self.store, table, self._path(key, name)) for name, table in TABLES.items()}
+        return {name: Folder(self.store, table, self._path(key, name), self.name) for name, table in TABLES.items()}
 
     def _path(self, *parts: str) -> str:
         return self.store.path(self.name, f"source={self.source.name}", reader_key(self.source), *parts)

@@ -13,6 +13,7 @@ read, and never holds a score of an image that counts no longer.
 Importing this module does not load torch.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -36,6 +37,8 @@ from synthvlm_core.store.measurements import Measurement
 from synthvlm_core.store.records import Column, Table
 from synthvlm_core.store.shards import Folder
 from synthvlm_core.store.sql import Relation, Scratch
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -89,7 +92,7 @@ def score_folder(images: SyntheticImages, score: Score, defined: str) -> Folder:
         defined: the score's definition.
     """
     place = ("scores", score.kind_name, defined, images.definition, f"source={images.partition}")
-    return Folder(images.store, records.SCORES, images.store.path(*place))
+    return Folder(images.store, records.SCORES, images.store.path(*place), ScoredPairs.name)
 
 
 class ScoredPairs(Stage):
@@ -186,7 +189,7 @@ class ScoredPairs(Stage):
             DamagedShard: if a shard of images is damaged.
         """
         found = shards.sealed(self.store, self.path, {TABLE: self.folder}, self.form)
-        if found is not None:
+        if found is not None and self._is_measured(found):
             self.made(found)
             return {**found, "scored": 0, "scored_by_score": dict.fromkeys(found["scored_by_score"], 0)}
         with sql.scratch() as scratch:
@@ -212,6 +215,20 @@ class ScoredPairs(Stage):
     def score_folder(self, score: Score) -> Folder:
         """Where the values of a score lie."""
         return score_folder(self.images, score, self.definitions[score.column])
+
+    def _is_measured(self, found: dict[str, Any]) -> bool:
+        """Whether every score of a table's pairs is still there by itself, undamaged."""
+        columns = ["image_id", "picture_hash"]
+        schema = pa.schema([records.SCORES.schema.field(name) for name in columns])
+        with sql.scratch() as scratch:
+            tables = self.folder.tables((shard.name for shard in shards.shards_of(found, TABLE)), columns)
+            pairs = scratch.load(schema, tables)
+            for score in self.recipe.scores:
+                stored = scratch.load(schema, (rows for _, rows in self.score_folder(score).sound(columns)))
+                if missing := scratch.count(f"(from {pairs} anti join {stored} using (image_id, picture_hash))"):
+                    log.warning("%s of %d pictures is gone; it is computed again now", score.column, missing)
+                    return False
+        return True
 
     def stored_values(self, scratch: Scratch, state: State, score: Score) -> Relation:
         """The values of a score that are stored for the pictures that count: image_id, value, apart.

@@ -33,6 +33,7 @@ class Measurement:
     cost: int = 0
     """Dearer measurements come later, on what the cheaper ones left: 0 for arithmetic, 1 for a model."""
 
-    def folder(self, store: Store, *place: str) -> Folder:
-        """Where the values lie: under `place`, whose parts may hold `{definition}`."""
-        return Folder(store, self.table, store.path(*(part.format(definition=self.definition) for part in place)))
+    def folder(self, store: Store, *place: str, made_by: str) -> Folder:
+        """Where a stage's values lie: under `place`, whose parts may hold `{definition}`."""
+        path = store.path(*(part.format(definition=self.definition) for part in place))
+        return Folder(store, self.table, path, made_by)

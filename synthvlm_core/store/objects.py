@@ -143,12 +143,15 @@ class Store:
         return json.loads(data)  # as it is stored, where pydantic would make 1 of a float 1.0
 
     def files(self, folder: str, suffix: str) -> list[str]:
-        """Names, sorted, of the objects directly in a folder that end in `suffix`; empty if there is no folder."""
+        """Names, sorted, of what lies directly in a folder and ends in `suffix`; empty if there is no folder.
+
+        A folder of such a name stands where an object should be: whoever reads it is told.
+        """
         try:
             entries = self.fs.ls(folder, detail=True)
         except FileNotFoundError:
             return []
-        names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
+        names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries]
         return sorted(name for name in names if name.endswith(suffix))
 
     def remove(self, path: str) -> None:

@@ -52,6 +52,8 @@ class Folder:
     store: Store
     table: Table
     path: str
+    made_by: str = ""
+    """The stage that writes here, if it is not called as the table: it is what damage is mended by."""
 
     def put(self, rows: pa.Table, prefix: str = "", *, row_group_size: int | None = None) -> Shard:
         """Store rows as one shard and read it back.
@@ -180,7 +182,7 @@ class Folder:
     def damage(self, name: str, what: str) -> str:
         """Words for a damaged shard, with the remedy."""
         url = self.store.fs.unstrip_protocol(f"{self.path}/{name}")
-        return f"shard {url} {what}; materialize {self.table.name} again to redo it"
+        return f"shard {url} {what}; materialize {self.made_by or self.table.name} again to redo it"
 
 
 class Writer:

@@ -23,7 +23,8 @@ Edit = Callable[[Recipe, dict[str, object]], Recipe]
 
 KILL_ONCE = """
     import os, pathlib, signal
-    stage, marks = sys.orig_argv[-1], pathlib.Path({marks!r})
+    marks, at = pathlib.Path({marks!r}), sys.orig_argv.index("synthvlm_assets.worker")
+    stage, task = sys.orig_argv[at + 1 : at + 3]
     def kill_after(count, owner, name):
         real, calls = getattr(owner, name), []
         def counted(*arguments, **options):
@@ -34,7 +35,7 @@ KILL_ONCE = """
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
         setattr(owner, name, counted)
-    if not (marks / stage).exists():
+    if task == "make" and not (marks / stage).exists():
         from synthvlm_core import stages
         from synthvlm_core.store import objects, shards
         if stage in ("raw_captions", "filtered_captions"):

@@ -23,6 +23,11 @@ def published(recipe: Recipe) -> bytes:
     return (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def as_published(recipe: Recipe) -> Recipe:
+    """The recipe as `published` tells it: what a card may say of it."""
+    return Recipe.model_validate_json(published(recipe))
+
+
 def _told(section: Section, folder: str) -> dict[str, Any]:
     found = {}
     for name, field in type(section).model_fields.items():

@@ -258,7 +258,8 @@ class Synthvlm100k(Stage):
             "formats": {form.kind_name: _entry(form) for form in formats},
         }
         product.put("recipe.json", recipe_file.published(self.recipe))
-        product.put("README.md", card.render(self.recipe, self.chosen, values, formats, product.names()).encode())
+        told = recipe_file.as_published(self.recipe)
+        product.put("README.md", card.render(told, self.chosen, values, formats, product.names()).encode())
         manifest = product.seal(values)
         self._point(CANDIDATE, content)
         self.made(manifest)

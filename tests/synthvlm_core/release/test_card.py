@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from synthvlm_core.parts.format import Format
+from synthvlm_core.recipe import loading
 from synthvlm_core.recipe.sections import Recipe
-from synthvlm_core.release import card
+from synthvlm_core.release import card, recipe_file
 from synthvlm_core.release.formats import PARTS
 from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.store.objects import Store
@@ -72,6 +73,22 @@ def test_numbers_are_the_manifests(released: Store, recipe: Recipe, manifest: di
     ]
     assert HOSTILE not in text
     assert front_matter(text)["configs"][0]["data_files"][0]["path"] == ["data/train-00000-of-00001.parquet"]
+
+
+def test_no_place_of_this_machine_is_told(recipe: Recipe, manifest: dict[str, Any], edited: Edit) -> None:
+    drawn = loading.load("miniature").generator.model_dump(mode="json")
+    own = edited(
+        recipe,
+        {
+            "generator": {**drawn, "model": {"id": "/disk/anna/models/sdxl"}},
+            "scores.clip_score.model": {"id": "/disk/anna/models/clip"},
+        },
+    )
+    text = rendered(recipe_file.as_published(own), manifest)
+    assert "`clip`" in text
+    assert "`sdxl`" in text
+    assert "anna" not in text
+    assert "/disk" not in text
 
 
 def test_parts_tell_themselves(recipe: Recipe, manifest: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from synthvlm_core.captions import filtered
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.captions.rules import statistics, text_statistics
@@ -180,7 +179,7 @@ def test_same_decision_is_not_taken_twice(
     collected: Store, small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stage(collected, small_recipe).make()
-    monkeypatch.setattr(filtered.sql, "scratch", None)  # any work would fail
+    monkeypatch.setattr(FilteredCaptions, "_merge_duplicates", None)  # a decision would fail
     again = stage(collected, small_recipe).make()
     assert (before["measured"], again["measured"]) == (6, 0)
     assert again["measured_by_family"] == {"text_statistics": 0}
@@ -193,6 +192,15 @@ def test_damaged_measurements_are_measured_again(collected: Store, small_recipe:
     shard.write_bytes(shard.read_bytes()[:100])
     assert stage(collected, edited(small_recipe, STRICTER)).make()["measured"] == 6
     assert (shard.parent / "damaged" / shard.name).exists()
+
+
+def test_a_measurement_that_is_gone_is_measured_with_the_same_decision(collected: Store, small_recipe: Recipe) -> None:
+    """What was decided stays, and whoever reads the measurements of kept captions finds them again."""
+    before = stage(collected, small_recipe).make()
+    [shard] = Path(collected.root, "caption_measurements").glob("*/source=laion/*.parquet")
+    shard.unlink()
+    again = stage(collected, small_recipe).make()
+    assert (again["content_hash"], again["measured"]) == (before["content_hash"], 6)
 
 
 def test_a_damaged_raw_shard_is_not_decided_from(collected: Store, small_recipe: Recipe) -> None:

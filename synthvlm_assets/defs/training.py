@@ -82,7 +82,11 @@ def checks(recipe: Recipe) -> list[StageCheck]:
             stage_check(stage, recipe, properties.checkpoint_loads_and_answers),
             stage_check(stage, recipe, properties.loss_fell, warns=True),
         ]
-    return [*found, stage_check(Evaluation, recipe, evaluation_properties.evaluation_beats_chance, warns=True)]
+    return [
+        *found,
+        stage_check(Evaluation, recipe, evaluation_properties.accuracies_are_of_the_answers),
+        stage_check(Evaluation, recipe, evaluation_properties.evaluation_beats_chance, warns=True),
+    ]
 
 
 def retraining_sensor(recipe: Recipe) -> dg.AutomationConditionSensorDefinition:

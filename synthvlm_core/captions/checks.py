@@ -107,7 +107,10 @@ def ids_are_sound(stage: CaptionStage) -> Finding:
             rows += table.num_rows
             wrong += bad.num_rows
             if bad.num_rows and not first:
-                first = f", the first {bad['caption_id'][0].as_py()} in {folder.path}/{shard.name}"
+                first = (
+                    f", the first {bad['caption_id'][0].as_py()} in {shard.name}; delete "
+                    f"{stage.store.unstrip(folder.path)} and {stage.remedy}"
+                )
     return Finding(not wrong, f"{wrong} of {rows} ids wrong{first}", {"rows": rows, "wrong": wrong})
 
 
@@ -142,7 +145,10 @@ def rows_add_up(stage: FilteredCaptions) -> Finding:
     passed = wrong == 0 and raw_rows == kept_rows + rejected_rows
     summary = f"{raw_rows} rows = {kept_rows} kept + {rejected_rows} rejected, duplicates included"
     if not passed:
-        summary = f"{raw_rows} raw rows, {kept_rows} kept + {rejected_rows} rejected; {wrong} captions miscounted"
+        summary = (
+            f"{raw_rows} raw rows, {kept_rows} kept + {rejected_rows} rejected; {wrong} captions miscounted; "
+            f"{_anew(stage)}"
+        )
     return Finding(passed, summary, {"raw": raw_rows, "kept": kept_rows, "rejected": rejected_rows, "wrong": wrong})
 
 
@@ -151,6 +157,7 @@ def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
     is read from the stored measurements and must be there for each. It warns where the recipe has rules that were not
     applied."""
     broken: dict[str, int] = {}
+    gone: list[str] = []
     rows = sum(table.num_rows for table in stage.kept(["caption_id"]))
     with sql.scratch() as scratch:
         kept = scratch.load(pa.schema([pa.field("caption_id", pa.string())]), stage.kept(["caption_id"]))
@@ -166,6 +173,12 @@ def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
                 continue
             folder = stage.measured(family)
             stored = scratch.load(folder.table.schema, folder.tables(folder.names()))
+            if missing := scratch.count(f"(from {kept} anti join {stored} using (caption_id))"):
+                gone.append(
+                    f"{family.name} of {missing} of {rows} kept captions is not in "
+                    f"{stage.store.unstrip(folder.path)} any more; {stage.remedy}"
+                )
+                continue
             for rule in family.rules:
                 good = scratch.row(
                     f"""
@@ -184,14 +197,15 @@ def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
     skipped = stage.manifest["not_applied"]
     summary = f"kept captions that break a rule: {named or 'none'} of {rows}"
     if named:
-        summary += f"; delete {stage.store.unstrip(stage.path)} and {stage.remedy}"
+        summary += f"; {_anew(stage)}"
+    summary = "; ".join([summary, *gone])
     if skipped:
         summary += f"; rules of the recipe that were not applied: {'; '.join(f'{n} ({w})' for n, w in skipped.items())}"
     return Finding(
-        not named and not skipped,
+        not named and not gone and not skipped,
         summary,
         {"captions": rows, **broken, "rules_not_applied": len(skipped)},
-        warning=not named,
+        warning=not named and not gone,
     )
 
 
@@ -223,6 +237,11 @@ def _parts(stage: CaptionStage) -> Iterator[tuple[str, Folder, list[Shard]]]:
     else:
         for name, folder in stage.folders.items():
             yield name, folder, stage.shards(name)
+
+
+def _anew(stage: FilteredCaptions) -> str:
+    """What to do about a decision whose files are those of its manifest and wrong."""
+    return f"delete {stage.store.unstrip(stage.path)} and {stage.remedy}"
 
 
 def _within(rule: Rule, values: np.ndarray) -> np.ndarray:

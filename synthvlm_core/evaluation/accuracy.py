@@ -53,9 +53,11 @@ class Answer(TypedDict):
 
     id: str
     picture: str | None
+    split: str
     kind: str
     question: str
     truth: list[str]
+    choices: list[str]
     answer: str
     right: float | None
 

@@ -3,9 +3,28 @@
 Belongs here: properties of evaluation as Findings. Does not belong here: what happens when one fails (synthvlm_assets).
 """
 
+from synthvlm_core.evaluation import accuracy
 from synthvlm_core.evaluation.accuracy import OVERALL
 from synthvlm_core.evaluation.evaluated import Evaluation
 from synthvlm_core.findings import Finding
+from synthvlm_core.parts.benchmark import Answered
+
+
+def accuracies_are_of_the_answers(stage: Evaluation) -> Finding:
+    """The stored result can be read and is what was stored, and its accuracies are those of the answers it holds."""
+    wrong: list[str] = []
+    count = 0
+    for name, found in stage.manifest["benchmarks"].items():
+        answers = found["answers"]
+        count += len(answers)
+        computed = accuracy.accuracies(
+            [Answered(**{**row, "truth": tuple(row["truth"]), "choices": tuple(row["choices"])}) for row in answers]
+        )
+        wrong += [f"{name}: {part} is not that of the answers" for part in computed if computed[part] != found[part]]
+    if wrong:
+        wrong.append(f"delete {stage.store.unstrip(stage.path)} and {stage.remedy}")
+    names = len(stage.manifest["benchmarks"])
+    return Finding(not wrong, "; ".join(wrong) or f"{count:,} answers of {names} benchmarks", {"answers": count})
 
 
 def evaluation_beats_chance(stage: Evaluation) -> Finding:

@@ -69,7 +69,7 @@ def set_is_whole(stage: Synthvlm100k) -> Finding:
         wrong.append("ranks have gaps or occur twice")
     return Finding(
         not wrong,
-        "; ".join([*wrong, REMEDY]) if wrong else f"{size:,} pairs, none twice",
+        "; ".join([*wrong, _anew(stage)]) if wrong else f"{size:,} pairs, none twice",
         {"pairs": len(ranks), "expected": size, "doubled": len(doubled)},
     )
 
@@ -105,7 +105,7 @@ def no_pair_is_below_the_floor(stage: Synthvlm100k) -> Finding:
     )
     return Finding(
         passed,
-        told if passed else f"{told}; {REMEDY}",
+        told if passed else f"{told}; {_anew(stage)}",
         {"below": below, "wrong": wrong, "failing_sources": len(failing)},
     )
 
@@ -140,11 +140,11 @@ def formats_agree(stage: Synthvlm100k) -> Finding:
             else:
                 wrong += _differences(scratch, form, expected[form.kind_name], told)
     if content.hexdigest != stage.manifest["content_hash"]:
-        wrong.insert(0, f"the rows' content hash is {content.hexdigest}: delete {stage.store.unstrip(stage.location)}")
+        wrong.insert(0, f"the rows' content hash is {content.hexdigest}")
     names = ", ".join(form.kind_name for form in further)
     return Finding(
         not wrong,
-        "; ".join([*wrong[:SHOWN], REMEDY]) if wrong else f"{count:,} rows, in {names or 'one format'} the same",
+        "; ".join([*wrong[:SHOWN], _anew(stage)]) if wrong else f"{count:,} rows, in {names or 'one format'} the same",
         {"rows": count, "formats": 1 + len(further), "wrong": len(wrong)},
     )
 
@@ -171,6 +171,11 @@ PROPERTIES: tuple[Property, ...] = (
     formats_agree,
 )
 """All that a set must pass before anybody uses it."""
+
+
+def _anew(stage: Synthvlm100k) -> str:
+    """What to do about a set whose files are those of its manifest and wrong: made again it would be found as it is."""
+    return f"delete {stage.store.unstrip(stage.location)} and {REMEDY}"
 
 
 def _some(stage: Synthvlm100k, sample: Sample) -> Iterator[dict[str, Any]]:

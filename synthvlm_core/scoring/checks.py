@@ -5,10 +5,11 @@ a number that the stage itself reported, or what happens when a property fails (
 thresholds are a check as well, in selection/checks.py, since selection asks the same question.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from synthvlm_core.findings import Finding, Sample
+from synthvlm_core.parts.score import Score
 from synthvlm_core.scoring import scoring
 from synthvlm_core.scoring.scored import TABLE, ScoredPairs
 from synthvlm_core.store import shards, sql
@@ -45,12 +46,13 @@ def every_image_has_one_score(stage: ScoredPairs) -> Finding:
                 from {pairs} as scored left join {values} as measured using (image_id)
                 where measured.value is distinct from scored.{score}
             """
-        wrong = []
+        wrong, unlike = [], []
         for problem, query in queries.items():
             count, first = scratch.row(f"select count(*), min(image_id) from ({query})")
             numbers[problem.removesuffix(f" than {stage.partition}").replace(" ", "_")] = count
             if count:
                 wrong.append(f"{count} {problem}, the first {first}")
+                unlike += [score for score in stage.recipe.scores if problem == f"{score.column} other than measured"]
     manifest = stage.manifest
     for what, stored, now in (
         ("spec", manifest["spec"], stage.spec),
@@ -59,7 +61,7 @@ def every_image_has_one_score(stage: ScoredPairs) -> Finding:
         if stored != now:
             wrong.append(f"the manifest states {what} {stored}, the recipe's is {now}")
     if wrong:
-        wrong.append(f"delete {stage.store.unstrip(stage.path)} and {stage.remedy}")
+        wrong.append(_forget(stage, unlike))
     summary = "; ".join(wrong) or f"{numbers['images']} images, each with one row of scores of spec {manifest['spec']}"
     return Finding(not wrong, summary, numbers)
 
@@ -105,7 +107,7 @@ def scores_agree_with_stored_images(stage: ScoredPairs) -> Finding:
     sound = f"{sample.told('images')}, scored again: {told} apart"
     return Finding(
         not wrong,
-        "; ".join([*wrong[:SHOWN], _forget(stage)]) if wrong else sound,
+        "; ".join([*wrong[:SHOWN], _forget(stage, stage.recipe.scores)]) if wrong else sound,
         {**sample.numbers(), "wrong": len(wrong), **{name: f"{apart:.1e}" for name, apart in furthest.items()}},
     )
 
@@ -115,7 +117,7 @@ def shards_are_undamaged(stage: ScoredPairs) -> Finding:
     return shards.undamaged([(stage.folder, stage.shards(TABLE))])
 
 
-def _forget(stage: ScoredPairs) -> str:
-    """What to do about scores that are not those of the pictures: nobody can tell which of them are wrong."""
-    folders = [stage.path, *(stage.score_folder(score).path for score in stage.recipe.scores)]
+def _forget(stage: ScoredPairs, scores: Iterable[Score]) -> str:
+    """What to do about pairs that are wrong, and measurements that may be: nobody can tell which of them are."""
+    folders = [stage.path, *(stage.score_folder(score).path for score in scores)]
     return f"delete {', '.join(map(stage.store.unstrip, folders))} and {stage.remedy}"

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from synthvlm_core.errors import Mendable
 
 LEFTOVER_SECONDS = 60
-"""A temporary file younger than this may be one whose writer has not locked it yet."""
+"""An empty temporary file younger than this may be one whose writer has not locked it yet."""
 
 
 class DamagedObject(Mendable):
@@ -63,9 +63,9 @@ class Store:
     def put(self, path: str, data: bytes) -> bool:
         """Create an object unless one is there. Returns whether this call created it."""
         if self.local:
-            with self._temporary(path, data) as temporary:
+            with self._unnamed(path, data) as (source, at):
                 try:
-                    os.link(temporary, path)
+                    os.link(source, path, src_dir_fd=at)
                 except FileExistsError:
                     return False
                 except OSError as error:
@@ -172,20 +172,30 @@ class Store:
         return target
 
     @contextlib.contextmanager
+    def _unnamed(self, path: str, data: bytes) -> Iterator[tuple[Path, int | None]]:
+        """A synced file with these bytes that has no name, so that nothing is left of it whenever its writer dies; a
+        temporary one where the file system knows none (NFS). As path and descriptor that `os.link` takes."""
+        folder = self._folder_of(path)
+        try:
+            descriptor = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
+        except (AttributeError, OSError):
+            with self._temporary(path, data) as temporary:
+                yield temporary, None
+            return
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            # a descriptor makes `os.link` follow the link that stands for the open file
+            yield Path(f"/proc/self/fd/{descriptor}"), descriptor
+
+    @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes) -> Iterator[Path]:
         """A synced file with these bytes in the target's folder, gone afterwards.
 
-        It is locked as long as its writer lives. Whoever first writes into a folder removes what dead writers left
-        there; object stores leave nothing.
+        It is locked before there is a byte in it and as long as its writer lives.
         """
-        folder = Path(path).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise DamagedObject(f"{error.filename} is a file where a folder should be; move it away") from error
-        if folder not in self._swept:
-            self._swept.add(folder)
-            _sweep(folder)
+        folder = self._folder_of(path)
         temporary = folder / f".{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("xb") as file:
@@ -198,6 +208,19 @@ class Store:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def _folder_of(self, path: str) -> Path:
+        """The folder of an object, made if need be. Whoever first writes into a folder removes what dead writers left
+        there; object stores leave nothing."""
+        folder = Path(path).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise DamagedObject(f"{error.filename} is a file where a folder should be; move it away") from error
+        if folder not in self._swept:
+            self._swept.add(folder)
+            _sweep(folder)
+        return folder
+
 
 def _sweep(folder: Path) -> None:
     """Remove the temporary files of a folder whose writers live no more."""
@@ -205,7 +228,8 @@ def _sweep(folder: Path) -> None:
         # locked by its writer, removed by another sweeper, or another user's: all of them are left alone
         with contextlib.suppress(OSError), path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - os.fstat(file.fileno()).st_mtime > LEFTOVER_SECONDS:
+            found = os.fstat(file.fileno())
+            if found.st_size or time.time() - found.st_mtime > LEFTOVER_SECONDS:
                 path.unlink()
 
 

@@ -103,7 +103,7 @@ def run(work: Callable[[], Any], folder: Path, seconds: float) -> Ended:
 def _body(work: Callable[[], Any], folder: Path, send: Any, log: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["TMPDIR"] = str(folder)
-    tempfile.tempdir = None
+    tempfile.tempdir = str(folder)  # Python would find out by writing there, and leave a file if killed just then
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(out, 1)
     os.dup2(out, 2)

@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from soak import faults, processes, report, trials, world
@@ -29,12 +30,12 @@ SEEDS = 1_000_000
 
 
 def soak(
-    folder: Path, *, seconds: float, seed: int, only: int | None = None, matching: str = "", kind: str = ""
+    folder: Path, *, seconds: float, seed: int, only: Sequence[int] = (), matching: str = "", kind: str = ""
 ) -> list[Trial]:
     """Try for some seconds. Returns all trials; what failed is kept in `folder`, what did not is gone.
 
     Args:
-        only: the number of the one trial to try.
+        only: the numbers of the only trials to try.
         matching: tries only objects or stages whose kind holds this.
         kind: tries only this kind of trial.
     """
@@ -47,10 +48,10 @@ def soak(
     warm(shelf)
     done: list[Trial] = []
     for number, (name, what, way) in enumerate(_plan(shelf, seed)):
-        if (only is not None and number != only) or (kind and name != kind) or matching not in f"{what} {way}":
-            continue
-        if time.monotonic() > end or (only is not None and number > only):
+        if time.monotonic() > end or (only and number > max(only)):
             break
+        if (only and number not in only) or (kind and name != kind) or matching not in f"{what} {way}":
+            continue
         trial = _try(shelf, folder / f"trial-{number:05d}", seed, number, name, what, way)
         if trial.kind == "not applicable":
             continue
@@ -157,7 +158,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "synthvlm-soak"))
     parser.add_argument("--document", type=Path, help="where to write what was found, as docs/reliability.md")
-    parser.add_argument("--only", type=int, help="the number of one trial to repeat")
+    parser.add_argument("--only", type=int, nargs="*", default=[], help="the numbers of trials to repeat")
     parser.add_argument("--matching", default="")
     parser.add_argument("--kind", default="")
     asked = parser.parse_args()

@@ -376,22 +376,21 @@ def _named_stages(noticed: list[Verdict]) -> Iterator[int]:
 
 
 def _delete(here: World, messages: list[str], trial: Trial) -> list[str]:
-    """Delete what messages say to delete: the last path before the word."""
+    """Delete what messages say to delete: the paths behind the word, else the last one before it."""
     deleted = []
     for words in messages:
         for part in re.finditer(r"\bdelete\b", words):
-            paths = _PATHS.findall(words[: part.start()])
-            if not paths:
-                continue
-            path = Path(paths[-1].rstrip("."))
-            if not path.is_relative_to(here.folder):
-                trial.faults.append(f"says to delete {path}, which is not in the store: {words[:300]}")
-            elif path.is_symlink() or path.exists():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
-                deleted.append(os.path.relpath(path, here.folder / "store"))
+            behind = re.match(r"delete ((?:(?:file://)?/[^\s;,]+(?:, )?)+)", words[part.start() :])
+            paths = _PATHS.findall(behind[1]) if behind else _PATHS.findall(words[: part.start()])[-1:]
+            for path in (Path(found.rstrip(".")) for found in paths):
+                if not path.is_relative_to(here.folder):
+                    trial.faults.append(f"says to delete {path}, which is not in the store: {words[:300]}")
+                elif path.is_symlink() or path.exists():
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+                    deleted.append(os.path.relpath(path, here.folder / "store"))
     return deleted
 
 

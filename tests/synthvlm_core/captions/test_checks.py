@@ -1,5 +1,7 @@
 """Each check holds on a sound store and fails on the one store made to break it."""
 
+import re
+import shutil
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -194,8 +196,15 @@ def test_a_swapped_text(raw: RawCaptions, filtered: FilteredCaptions) -> None:
     def swap(rows: pa.Table) -> pa.Table:
         return with_column(rows, "text", lambda texts: texts[::-1])
 
-    assert not checks.ids_are_sound(rewrite_raw(raw, swap)).passed
-    assert not checks.ids_are_sound(rewrite_kept(filtered, swap)).passed
+    for stage in (rewrite_raw(raw, swap), rewrite_kept(filtered, swap)):
+        finding = checks.ids_are_sound(stage)
+        assert not finding.passed
+        delete = re.search(rf"delete (\S+) and materialize {stage.name} of 'laion' again", finding.summary)
+        assert delete is not None
+        shutil.rmtree(delete[1].removeprefix("file://"))
+        again = type(stage)(stage.store, stage.recipe, "laion")
+        again.make()
+        assert checks.ids_are_sound(again).passed, "what it says mends it"
 
 
 def test_a_row_of_another_source(filtered: FilteredCaptions) -> None:
@@ -299,7 +308,10 @@ def test_a_models_value_that_is_missing_fails(judged: FilteredCaptions) -> None:
     folder, name, rows = measured(judged)
     folder.put(rows.slice(1))
     Path(folder.path, name).unlink()
-    assert checks.kept_captions_pass_every_rule(judged).numbers["perplexity"] == 1
+    finding = checks.kept_captions_pass_every_rule(judged)
+    assert (finding.passed, finding.warning) == (False, False)
+    assert "break a rule: none" in finding.summary, "nobody knows"
+    assert re.search(r"perplexity of 1 of \d+ kept captions is not in \S+ any more; materialize", finding.summary)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

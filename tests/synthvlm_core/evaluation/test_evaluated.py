@@ -1,5 +1,7 @@
 import io
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +9,11 @@ import pytest
 from PIL import Image
 from tiny_vlm import VARIANT, release
 
+from synthvlm_core import graph, hashing
 from synthvlm_core.errors import NotMaterialized
-from synthvlm_core.evaluation import evaluated
+from synthvlm_core.evaluation import checks, evaluated
 from synthvlm_core.evaluation.evaluated import Evaluation, NothingToAsk
+from synthvlm_core.findings import Finding
 from synthvlm_core.recipe import loading
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store.objects import Store
@@ -119,6 +123,29 @@ def test_altered_weights_are_not_evaluated(trained: Store, tiny_recipe: Recipe) 
     with pytest.raises(DamagedProduct, match=r"model.safetensors is missing; materialize vlm_checkpoint of"):
         Evaluation(trained, tiny_recipe, VARIANT).make()
     assert not trained.files(stage.path, ".json")
+
+
+def test_a_result_that_is_not_what_the_answers_give_is_noticed_and_mended(trained: Store, tiny_recipe: Recipe) -> None:
+    before = Evaluation(trained, tiny_recipe, VARIANT).make()
+    path = Evaluation(trained, tiny_recipe, VARIANT).manifest_path
+
+    def noticed() -> Finding:
+        return graph.look(Evaluation(trained, tiny_recipe, VARIANT), checks.accuracies_are_of_the_answers)
+
+    assert noticed().passed
+    forged = json.loads(trained.get(path))
+    [name] = forged["benchmarks"]
+    forged["benchmarks"][name]["overall"]["accuracy"] = 1.0
+    trained.put_json(path, forged)
+    assert "its numbers are not those that were stored" in noticed().summary
+    forged["content_hash"] = hashing.of_json({key: forged[key] for key in ("benchmarks", "not_applied", "language")})
+    trained.put_json(path, forged)
+    assert f"{name}: overall is not that of the answers" in noticed().summary
+    delete = re.search(r"delete (\S+) and materialize evaluation of", noticed().summary)
+    assert delete is not None
+    shutil.rmtree(delete[1].removeprefix("file://"))
+    assert Evaluation(trained, tiny_recipe, VARIANT).make() == before
+    assert noticed().passed
 
 
 def test_a_result_is_of_the_files_that_it_was_measured_on(trained: Store, tiny_recipe: Recipe) -> None:

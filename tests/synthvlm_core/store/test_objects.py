@@ -72,18 +72,46 @@ def test_a_failed_write_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyP
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next_who_writes_there(store: Store) -> None:
-    """A writer holds its temporary file locked; an old one that nobody holds has no writer any more."""
+    """A writer holds its temporary file locked before there is a byte in it: one with bytes that nobody holds has no
+    writer any more, an empty one may have one that is about to lock it."""
     store.put(store.path("t", "first"), b"x")
     folder = Path(store.root, "t")
     dead, alive, young = folder / ".dead.tmp", folder / ".alive.tmp", folder / ".young.tmp"
-    for left in (dead, alive, young):
-        left.write_bytes(b"half")
+    empty = folder / ".empty.tmp"
     for left in (dead, alive):
-        os.utime(left, (0, 0))
+        left.write_bytes(b"half")
+    for left in (young, empty):
+        left.touch()
+    os.utime(empty, (0, 0))
     with alive.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         Store(store.root).put(store.path("t", "second"), b"x")
     assert sorted(path.name for path in folder.iterdir()) == [".alive.tmp", ".young.tmp", "first", "second"]
+
+
+def test_no_writer_of_a_new_object_leaves_anything_however_it_dies(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    link = os.link
+
+    def looking(*arguments: Any, **options: Any) -> None:
+        seen.extend(path.name for path in Path(store.root, "t").iterdir())
+        link(*arguments, **options)
+
+    monkeypatch.setattr(os, "link", looking)
+    assert store.put(store.path("t", "a"), b"x")
+    assert not store.put(store.path("t", "a"), b"y")
+    assert seen == ["a"], "before the first nothing, before the second the first"
+    assert store.get(store.path("t", "a")) == b"x"
+
+
+def test_a_file_system_without_nameless_files_has_temporary_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE")
+    assert store.put(store.path("t", "a"), b"x")
+    assert not store.put(store.path("t", "a"), b"y")
+    assert [path.name for path in Path(store.root, "t").iterdir()] == ["a"]
+    assert store.get(store.path("t", "a")) == b"x"
 
 
 def test_a_folder_in_the_way_is_named_and_moved_aside_by_who_replaces(store: Store) -> None:

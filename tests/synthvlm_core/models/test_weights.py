@@ -142,3 +142,9 @@ def test_no_code_is_run_while_loading(folder: Path) -> None:
     (model / "evil.py").write_text("raise SystemExit('code was run')")
     with pytest.raises(RecipeError, match=r"trust_remote_code|tokenizer"):
         weights.causal_language_model(Model(id="parts/model"), str(folder))
+
+
+def test_float32_is_not_rounded_to_tf32_on_a_gpu() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    weights.device()
+    assert not torch.backends.cudnn.allow_tf32

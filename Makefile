@@ -5,8 +5,11 @@ export SYNTHVLM_STORE ?= $(CURDIR)/store
 export SYNTHVLM_RECIPE ?= miniature
 RUN := $(VENV)/bin
 
-.PHONY: setup home demo ui test quick test-outside lint format clean
+.PHONY: setup setup-tests home demo ui test quick test-outside lint format clean
 setup: ; @bash scripts/setup.sh $(VENV)
+
+# with what tests, lint and types need
+setup-tests: ; @bash scripts/setup.sh $(VENV) tests
 
 home: setup ; @bash scripts/home.sh $(RUN)
 
@@ -22,17 +25,17 @@ test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not outsi
 # the foundations, captions and selection, without models: two minutes
 QUICK := captions parts pictures recipe selection store
 QUICK += $(patsubst %,test_%.py,contract engine floors golden graph hashing stages)
-quick: setup ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not model" $(addprefix tests/synthvlm_core/,$(QUICK))
+quick: setup-tests ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not model" $(addprefix tests/synthvlm_core/,$(QUICK))
 
 # what needs a server, a cluster or an environment of its own
-test-outside: setup ; @OMP_NUM_THREADS=1 $(RUN)/pytest -m outside tests --no-header -q || [ $$? = 5 ]
+test-outside: setup-tests ; @OMP_NUM_THREADS=1 $(RUN)/pytest -m outside tests --no-header -q || [ $$? = 5 ]
 
-lint: setup
+lint: setup-tests
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 
-format: setup
+format: setup-tests
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
 

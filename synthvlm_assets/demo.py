@@ -6,18 +6,22 @@ instance and store as the UI, so `make ui` afterwards shows the runs.
     python -m synthvlm_assets.demo [VARIANT …]
 
 trains the recipe's first variant, or the ones named, and compares them. Sources are independent of each other, so as
-many run at once as there are processors; what each draws does not depend on it.
+many run at once as there are processors; what each draws does not depend on it. A table shows how far they are.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
 
 import dagster as dg
 
-from synthvlm_assets import settings
+from synthvlm_assets import progress, settings
 from synthvlm_assets.definitions import build
 from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation.accuracy import OVERALL
@@ -83,14 +87,30 @@ def run(job: str, partition: str) -> int:
 
 def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> bool:
     """Run jobs in processes of their own. The first failure lets no further one begin."""
-    waiting, running, sound = list(jobs), list[subprocess.Popen[bytes]](), True
-    while running or (waiting and sound):
-        while waiting and sound and len(running) < at_once:
-            running.append(subprocess.Popen([sys.executable, "-m", __spec__.name, RUN, *waiting.pop(0)]))
-        time.sleep(0.1)
-        ended = [process for process in running if process.poll() is not None]
-        sound &= all(process.returncode == 0 for process in ended)
-        running = [process for process in running if process not in ended]
+    waiting, running, sound = list(jobs), dict[tuple[str, str], tuple[subprocess.Popen[bytes], IO[bytes]]](), True
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="synthvlm-demo-"))
+        board = stack.enter_context(progress.Board(Path(folder)))
+        while running or (waiting and sound):
+            while waiting and sound and len(running) < at_once:
+                job = waiting.pop(0)
+                said = stack.enter_context(tempfile.TemporaryFile())
+                process = subprocess.Popen(
+                    [sys.executable, "-m", __spec__.name, RUN, *job],
+                    env={**os.environ, progress.FOLDER: folder},
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                )
+                running[job] = process, said
+                board.begin(*job)
+            time.sleep(0.2)
+            board.look()
+            for job, (process, told) in list(running.items()):
+                if process.poll() is not None:
+                    del running[job]
+                    sound &= process.returncode == 0
+                    told.seek(0)
+                    board.end(*job, told.read().decode(errors="replace").rstrip())
     return sound
 
 

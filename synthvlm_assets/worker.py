@@ -27,6 +27,7 @@ from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
+from synthvlm_assets import progress
 from synthvlm_core import graph
 from synthvlm_core.errors import MENDABLE
 from synthvlm_core.progress import Progress
@@ -50,13 +51,15 @@ def main(teller: process.Teller, name: str, task: str, *places: str) -> None:
             pipes.report_custom_message({"failure": f"{type(error).__name__}: {error}"})
             return
         if task == "check":
-            for place in places:
+            note = progress.noting(stage.name, stage.partition)
+            for number, place in enumerate(places):
+                note("checks", number, len(places))
                 check(stage, place, teller, pipes)
 
 
 def make(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) -> None:
     """Make a stage and report data version, counts and what is shown of it."""
-    manifest = stage.make(_progress(teller, pipes))
+    manifest = stage.make(_progress(stage, teller, pipes))
     teller.tell("show what was made")
     counts = {key: value for key, value in manifest.items() if isinstance(value, int) and key != "version"}
     shown = _function(place)(stage)
@@ -78,12 +81,14 @@ def _function(place: str) -> Callable[[Stage], Any]:
     return function
 
 
-def _progress(teller: process.Teller, pipes: PipesContext) -> Progress:
+def _progress(stage: Stage, teller: process.Teller, pipes: PipesContext) -> Progress:
     """Tell whoever watches every report, and log about twenty per kind of work, however many shards there are."""
     reported: dict[str, int] = {}
+    note = progress.noting(stage.name, stage.partition)
 
     def report(what: str, done: int, total: int) -> None:
         teller.tell(f"{what}: {done:,} of {total:,}")
+        note(what, done, total)
         kind = what.partition(":")[0]
         step = PROGRESS_EVENTS if total == 0 else done * PROGRESS_EVENTS // total
         if step > reported.get(kind, -1):

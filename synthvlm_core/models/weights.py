@@ -131,8 +131,11 @@ def identify(folder: str) -> Identify:
 
 
 def device() -> Any:
-    """The device that models run on: the first CUDA accelerator, else the CPU. float32 there means float32: PyTorch lets
-    convolutions round their inputs to TF32's 10 bits, which moves pictures and scores by more than a processor does."""
+    """The device that models run on: the first CUDA accelerator, else the CPU.
+
+    float32 there means float32: PyTorch lets convolutions round their inputs to TF32's 10 bits, which moves pictures
+    and scores by more than another processor does.
+    """
     import torch
 
     torch.backends.cudnn.allow_tf32 = False

@@ -4,6 +4,10 @@ Belongs here: the base of every error whose message says what is wrong and what 
 of the program itself, which crash with a traceback and may be tried again.
 """
 
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
 
 class Mendable(ValueError):
     """Something outside the program is wrong: a recipe, a file, a stage not yet run. Trying again changes nothing."""
@@ -19,3 +23,9 @@ class NotMaterialized(Mendable, LookupError):
 
 MENDABLE = (Mendable, FileNotFoundError, PermissionError)
 """What callers tell a person without trying again. Anything else is worth a traceback and another try."""
+
+
+def meant(given: Any, known: Iterable[str]) -> str:
+    """What a person may have meant by a name that is none: '; did you mean 'csv'?', empty where nothing is near."""
+    close = difflib.get_close_matches(str(given), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -6,13 +6,14 @@ stands (places.py).
 
 import json
 import os
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from synthvlm_core.errors import RecipeError
+from synthvlm_core.errors import RecipeError, meant
 from synthvlm_core.parts.locations import is_relative
 from synthvlm_core.parts.section import Location, Section
 from synthvlm_core.recipe.places import Document, stands
@@ -37,7 +38,8 @@ def documents_of(name_or_path: str, base: Path, below: tuple[Document, ...]) -> 
     by = f"{stands(below[-1], EXTENDS)}: {EXTENDS}: " if below else ""
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-        raise RecipeError(f"{by}no recipe {name_or_path!r}: neither a preset ({known}) nor a file")
+        close = meant(name_or_path, known.split(", "))
+        raise RecipeError(f"{by}no recipe {name_or_path!r}: neither a preset ({known}) nor a file{close}")
     if path.resolve() in [document.path.resolve() for document in below]:
         raise RecipeError(f"{by}{name_or_path} extends itself")
     document = _read(path)
@@ -115,7 +117,8 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML without its traps: no key given twice, no aliases (a few of them expand to gigabytes), no dates."""
+    """YAML without its traps: no key given twice, no aliases (a few of them expand to gigabytes), no dates; numbers as
+    YAML 1.2 and people read them: 1e-3 is one, 0123 (once octal) and 1:30 (once 90) are none."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -131,8 +134,17 @@ class _Plain(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# dates stay the text they are in the file, so that a wrong one is explained like every wrong value
+# what is no number or word of YAML 1.2 stays the text it is in the file, and is explained like every wrong value
+_OTHERWISE = ("timestamp", "int", "float")
 _Plain.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _OTHERWISE]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Plain.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z"), list("-+0123456789"))
+_Plain.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""[-+]?((0|[1-9][0-9_]*)(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"""
+    ),
+    list("-+.0123456789"),
+)

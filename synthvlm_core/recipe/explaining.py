@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from synthvlm_core.errors import meant
 from synthvlm_core.recipe.documents import EXTENDS
 from synthvlm_core.recipe.places import Document, location_of, place_of
 from synthvlm_core.recipe.sections import Recipe
@@ -37,24 +38,31 @@ def _explain(documents: tuple[Document, ...], values: Any, problem: Any) -> str:
     elif kind == "extra_forbidden":
         section = section_at(values, location[:-1])
         keys = [*([EXTENDS] if section is Recipe else []), *(section.model_fields if section else [])]
-        message, shown = f"unknown key; allowed here: {', '.join(key for key in keys if key != 'folder')}", ""
+        keys = [key for key in keys if key != "folder"]
+        message, shown = f"unknown key; allowed here: {', '.join(keys)}{meant(str(location[-1]), keys)}", ""
     elif kind == "union_tag_invalid":
         tag = problem["ctx"]["discriminator"].strip("'")
         location = (*location, tag)
         message, shown = _allowed(problem["ctx"]["expected_tags"]), f" (given: {problem['ctx']['tag']!r})"
+        shown += meant(problem["ctx"]["tag"], _words(problem["ctx"]["expected_tags"]))
     elif kind == "union_tag_not_found":
         location = (*location, problem["ctx"]["discriminator"].strip("'"))
         room = room_of(annotation_at(values, location[:-1]))
         message = f"missing; {_allowed(', '.join(room.parts) if room else '')}"
     elif kind == "literal_error":
         message = _allowed(problem["ctx"]["expected"])
+        shown += meant(given, _words(problem["ctx"]["expected"]))
     key = ".".join(str(part) for part in location) or "recipe"
     return f"{place_of(documents, values, location)}: {key}: {message}{shown}"
 
 
 def _allowed(words: str) -> str:
+    return f"allowed here: {', '.join(_words(words))}"
+
+
+def _words(told: str) -> list[str]:
     """What pydantic enumerates, without its quotes."""
-    return f"allowed here: {re.sub(' or ', ', ', words).replace(chr(39), '')}"
+    return [word.strip("' ") for word in re.split(r", | or ", told)]
 
 
 def _without_tags(location: Place, values: Any) -> Place:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from synthvlm_core.errors import RecipeError
+from synthvlm_core.errors import RecipeError, meant
 from synthvlm_core.images.generators import promises
 from synthvlm_core.images.generators.noise import initial_latents, noise_stream
 from synthvlm_core.models import weights
@@ -334,7 +334,10 @@ def _scheduler_class(name: str, fitting: str = "") -> Any:
 
     cls = getattr(diffusers, name, None)
     if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
-        raise RecipeError(f"generator.scheduler: diffusers {diffusers.__version__} has no scheduler {name!r}{fitting}")
+        near = meant(name, [found for found in dir(diffusers) if found.endswith("Scheduler")])
+        raise RecipeError(
+            f"generator.scheduler: diffusers {diffusers.__version__} has no scheduler {name!r}{fitting}{near}"
+        )
     return cls
 
 

@@ -100,6 +100,12 @@ READERS = "laion, cc3m, cc12m, sbu, datacomp_blip2, img2dataset, csv, jsonl"
         ("micro_batch: 16", "micro_batch: 15", ["training.align: global_batch must be a multiple of micro_batch"]),
         ("sources:", "sources: []\nsourcez:", ["sourcez: unknown key; allowed here: extends, name, seed"]),
         ("seed: 0", "folder: x\nseed: 0", ["folder: unknown key; it is where the file lies"]),
+        ("format: cc3m", "format: cc4m", ["(given: 'cc4m'); did you mean 'cc3m'?"]),
+        ("steps: 8", "stepz: 8", ["; did you mean 'steps'?"]),
+        ("origin: model", "origin: modell", ["(given: 'modell'); did you mean 'model'?"]),
+        ("seed: 0", "seed: 0123", ["seed: Input should be a valid integer (given: '0123')"]),
+        ("size: 800", "size: 1:30", ["selection.size: Input should be a valid integer (given: '1:30')"]),
+        ("max_ratio: 0.42023757", "max_ratio: 1e-3", ["captions.rules.4: min_ratio must not exceed max_ratio"]),
     ],
 )
 def test_a_mistake_is_explained(load_text: Callable[[str], Recipe], old: str, new: str, said: list[str]) -> None:

@@ -17,7 +17,7 @@ import time
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import dagster as dg
 
@@ -32,6 +32,7 @@ from synthvlm_core.scoring.scored import ScoredPairs
 from synthvlm_core.store.objects import Store
 
 RUN = "--run"
+LOG_CHARACTERS = 2000
 
 
 def main(variants: list[str]) -> int:
@@ -87,31 +88,51 @@ def run(job: str, partition: str) -> int:
 
 def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> bool:
     """Run jobs in processes of their own. The first failure lets no further one begin."""
-    waiting, running, sound = list(jobs), dict[tuple[str, str], tuple[subprocess.Popen[bytes], IO[bytes]]](), True
+    waiting, running, sound = list(jobs), dict[tuple[str, str], _Running](), True
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="synthvlm-demo-"))
         board = stack.enter_context(progress.Board(Path(folder)))
         while running or (waiting and sound):
             while waiting and sound and len(running) < at_once:
                 job = waiting.pop(0)
-                said = stack.enter_context(tempfile.TemporaryFile())
+                told, logged = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
                 process = subprocess.Popen(
                     [sys.executable, "-m", __spec__.name, RUN, *job],
                     env={**os.environ, progress.FOLDER: folder},
-                    stdout=said,
-                    stderr=subprocess.STDOUT,
+                    stdout=told,
+                    stderr=logged,
                 )
-                running[job] = process, said
+                running[job] = _Running(process, told, logged)
                 board.begin(*job)
             time.sleep(0.2)
             board.look()
-            for job, (process, told) in list(running.items()):
-                if process.poll() is not None:
+            for job, one in list(running.items()):
+                if one.process.poll() is not None:
                     del running[job]
-                    sound &= process.returncode == 0
-                    told.seek(0)
-                    board.end(*job, told.read().decode(errors="replace").rstrip())
+                    sound &= one.process.returncode == 0
+                    board.end(*job, one.words)
     return sound
+
+
+class _Running(NamedTuple):
+    """A run at work, what it tells and what it logs."""
+
+    process: subprocess.Popen[bytes]
+    told: IO[bytes]
+    logged: IO[bytes]
+
+    @property
+    def words(self) -> str:
+        """How it went; of one that died before it could tell, the end of its log."""
+        found = [self._read(self.told)]
+        if not found[0] and self.process.returncode:
+            found = [f"ended with status {self.process.returncode}", self._read(self.logged)[-LOG_CHARACTERS:]]
+        return "\n".join(found)
+
+    @staticmethod
+    def _read(file: IO[bytes]) -> str:
+        file.seek(0)
+        return file.read().decode(errors="replace").rstrip()
 
 
 def _funnel(store: Store, recipe: Recipe) -> None:

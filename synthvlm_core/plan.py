@@ -124,7 +124,8 @@ class VariantPlan:
     trains: bool | None = None
     """None: if its set changes, which cannot be known."""
     by_itself: bool = False
-    """Whether the retraining sensor would start it: it waits for other content, not for other settings."""
+    """Whether the retraining sensor would start it: it waits for other content, not for other settings, and trains
+    nothing for the first time that the recipe does not mark."""
 
 
 @dataclass
@@ -357,6 +358,7 @@ def _variant_plan(stage: VlmCheckpoint, released: SetPlan) -> VariantPlan:
         found.problem = str(error)
     if not found.problem:
         found.trains = untrained or (None if released.changes is None else False)
-        waits = released.changes is False and aligned.previous() is not None
+        trained_before = aligned.previous() is not None
+        waits = released.changes is False if trained_before else not aligned.variant.automatic
         found.by_itself = stage.recipe.training.automatic and found.trains is not False and not waits
     return found

@@ -4,7 +4,10 @@ Belongs here: which assets and checks there are, the condition under which they 
 here: training and evaluation (synthvlm_core).
 """
 
+from collections.abc import Iterable
+
 import dagster as dg
+from dagster._core.definitions.events import AssetKeyPartitionKey
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset
@@ -19,19 +22,41 @@ from synthvlm_core.training.tuned import VlmCheckpoint
 
 AC = dg.AutomationCondition
 
-WHEN_CONTENT_CHANGED = (
-    (
-        AC.any_deps_match(AC.data_version_changed()).since_last_handled()
-        # a set that was released before the first look trains, too; a failed run is not started again and again
-        | (AC.missing() & ~AC.execution_failed() & ~AC.newly_requested())
-    )
-    & AC.all_deps_blocking_checks_passed()
-    & ~AC.any_deps_missing()
-    & ~AC.any_deps_in_progress()
-    & ~AC.in_progress()
-).with_label("content changed and its blocking checks passed")
-"""Requests training for other content only: the same content materialized again has the same data version.
-A run that failed is left to its retry policy and to people; content trained on before is found in the store."""
+
+class Marked(dg.AutomationCondition):
+    """True of the variants that the recipe marks to be trained by themselves from the first set on."""
+
+    def __init__(self, variants: Iterable[str]) -> None:
+        self.variants = frozenset(variants)
+
+    @property
+    def description(self) -> str:
+        return f"marked in the recipe: {', '.join(sorted(self.variants)) or 'none'}"
+
+    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+        partitions = {AssetKeyPartitionKey(context.key, variant) for variant in self.variants}
+        marked = context.asset_graph_view.get_asset_subset_from_asset_partitions(context.key, partitions)
+        return dg.AutomationResult(context, context.candidate_subset.compute_intersection(marked))
+
+
+def when_content_changed(recipe: Recipe) -> dg.AutomationCondition:
+    """Requests training for other content only: the same content materialized again has the same data version.
+
+    A variant that was never trained stays so until a person trains it, unless the recipe marks it. A run that failed is
+    left to its retries and to people; content trained on before is found in the store.
+    """
+    marked = Marked(variant.name for variant in recipe.training.variants if variant.automatic)
+    return (
+        (
+            (AC.any_deps_match(AC.data_version_changed()).since_last_handled() & ~AC.missing())
+            # a set that was released before the first look trains, too; a failed run is not started again and again
+            | (marked & AC.missing() & ~AC.execution_failed() & ~AC.newly_requested())
+        )
+        & AC.all_deps_blocking_checks_passed()
+        & ~AC.any_deps_missing()
+        & ~AC.any_deps_in_progress()
+        & ~AC.in_progress()
+    ).with_label("content changed and its blocking checks passed")
 
 
 def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
@@ -46,7 +71,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
             owner="training",
             kinds={"pytorch"},
             pool="gpu",
-            automation=WHEN_CONTENT_CHANGED,
+            automation=when_content_changed(recipe),
         ),
         stage_asset(
             VlmCheckpoint,
@@ -57,7 +82,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
             owner="training",
             kinds={"pytorch", "huggingface"},
             pool="gpu",
-            automation=WHEN_CONTENT_CHANGED,
+            automation=when_content_changed(recipe),
         ),
         stage_asset(
             Evaluation,
@@ -68,7 +93,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
             owner="training",
             kinds={"pytorch"},
             pool="gpu",
-            automation=WHEN_CONTENT_CHANGED,
+            automation=when_content_changed(recipe),
         ),
     ]
 
@@ -90,11 +115,13 @@ def checks(recipe: Recipe) -> list[StageCheck]:
 
 
 def retraining_sensor(recipe: Recipe) -> dg.AutomationConditionSensorDefinition:
-    """Looks at the conditions of the training assets; on from the start where the recipe says so."""
+    """Looks at the conditions of the training assets; on from the start where the recipe says so. It runs in the code
+    server: the daemon knows nothing of `Marked`."""
     on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
     return dg.AutomationConditionSensorDefinition(
         "retraining",
         target=dg.AssetSelection.groups("training"),
         default_status=on if recipe.training.automatic else off,
         minimum_interval_seconds=30,
+        use_user_code_server=True,
     )

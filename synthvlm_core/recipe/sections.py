@@ -151,13 +151,15 @@ class Variant(Section):
     language_model: Model
     selection: Name
     """One of `selection.sets`."""
+    automatic: Annotated[bool, Incidental()] = False
+    """Train it by itself from the first set on; otherwise a person trains it once, before it is trained by itself."""
 
 
 class Training(Section):
     """Projector alignment on the set, then instruction tuning of projector and language model."""
 
     automatic: Annotated[bool, Incidental()]
-    """Train by itself when the released set changes."""
+    """Train by itself when the released set changes: what was trained before, and the variants marked `automatic`."""
     vision_tower: Model
     feature_layer: int
     projector: Literal["mlp2x_gelu"]

@@ -102,7 +102,9 @@ def test_a_failing_source_holds_back_set_and_training_until_it_is_mended(
             "selection.size": 4,
             "selection.source_thresholds": {"mean": {"clip_score": 0.3}},
             "training.automatic": True,
-            "training.variants": [{**four_sources.training.variants[0].model_dump(mode="json"), "name": "one"}],
+            "training.variants": [
+                {**four_sources.training.variants[0].model_dump(mode="json"), "name": "one", "automatic": True}
+            ],
         },
     )
     [variant] = recipe.training.variants

@@ -62,7 +62,7 @@ class Ticks:
         return set(result.get_requested_partitions(dg.AssetKey(asset)) or ())
 
     def train(self, content: str) -> None:
-        for variant in self.variants_of("synthvlm"):
+        for variant in [variant.name for variant in self.recipe.training.variants]:
             self.instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     "projector_checkpoint", partition=variant, tags={"dagster/data_version": content}
@@ -77,8 +77,8 @@ def ticks(location, small_recipe: Recipe) -> Ticks:
 
 @pytest.fixture
 def trained(ticks: Ticks) -> Ticks:
-    ticks.release("A")
-    assert ticks.requested() == ticks.variants_of("synthvlm")
+    for name in ("synthvlm", "random"):
+        ticks.release("A", name=name)
     ticks.train("of A")
     ticks.requested()
     return ticks
@@ -88,9 +88,27 @@ def test_nothing_happens_without_a_set(ticks: Ticks) -> None:
     assert ticks.requested() == set()
 
 
-def test_a_set_released_before_the_first_look_trains(ticks: Ticks) -> None:
-    ticks.release("A")
+def test_what_nobody_ever_trained_is_not_trained_by_itself(ticks: Ticks) -> None:
+    for content in "AB":
+        for name in ("synthvlm", "random"):
+            ticks.release(content, name=name)
+        assert ticks.requested() == set()
+    ticks.train("of B")
+    assert ticks.requested() == set(), "it is as its set is"
+    ticks.release("C")
     assert ticks.requested() == ticks.variants_of("synthvlm")
+
+
+def test_a_marked_variant_trains_on_a_set_released_before_the_first_look(
+    locate: Callable, small_recipe: Recipe, edited: Callable[[Recipe, dict[str, object]], Recipe]
+) -> None:
+    first, *_ = [variant.name for variant in small_recipe.training.variants]
+    recipe = edited(small_recipe, {f"training.variants.{first}.automatic": True})
+    location = locate(recipe)
+    ticks = Ticks(location.definitions, location.instance, recipe)
+    ticks.release("A")
+    assert ticks.requested() == {first}
+    assert ticks.requested() == set()
 
 
 def test_new_content_trains_once(trained: Ticks) -> None:

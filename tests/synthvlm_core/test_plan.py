@@ -170,7 +170,7 @@ def train(store: Store, recipe: Recipe) -> None:
             stage.made(product.seal({**trained(stage), "content_hash": product.content_hash()}))
 
 
-def test_in_an_empty_store_nothing_is_known_but_the_files(store: Store, recipe: Recipe) -> None:
+def test_in_an_empty_store_nothing_is_known_but_the_files(store: Store, recipe: Recipe, edited: Edit) -> None:
     found = plan(store, recipe)
     for source in found.sources:
         assert (source.files, source.files_to_read) == (1, 1)
@@ -178,7 +178,10 @@ def test_in_an_empty_store_nothing_is_known_but_the_files(store: Store, recipe: 
         assert not source.settled
     assert [one.changes for one in found.sets] == [None, None]
     assert "unknown before laion, cc are scored" in the_set(found).problem
-    assert all(one.trains and one.by_itself for one in found.variants)
+    assert all(one.trains and not one.by_itself for one in found.variants), "nobody trained them and no mark stands"
+    first = recipe.training.variants[0].name
+    marked = plan(store, edited(recipe, {f"training.variants.{first}.automatic": True})).variants
+    assert [one.name for one in marked if one.by_itself] == [first]
     assert not Path(store.root).exists()
 
 

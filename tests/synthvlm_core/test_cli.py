@@ -131,7 +131,7 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_no_recipe_at_all() -> None:
     found = synthvlm("check", "papper")
     assert found.exit_code == 1
-    assert found.stderr == "no recipe 'papper': neither a preset (miniature, paper) nor a file\n"
+    assert found.stderr == "no recipe 'papper': neither a preset (miniature, paper) nor a file; did you mean 'paper'?\n"
 
 
 @pytest.fixture
@@ -178,8 +178,8 @@ def test_a_plan_of_an_empty_store(painted: Recipe, tmp_path: Path) -> None:
         "set synthvlm: unknown before laion, cc are scored\n"
         "set random: unknown before laion, cc are scored\n"
         "\n"
-        "model synthvlm-mini: trains, started by the retraining sensor\n"
-        "model random-mini: trains, started by the retraining sensor\n"
+        "model synthvlm-mini: trains, when somebody starts it\n"
+        "model random-mini: trains, when somebody starts it\n"
     )
     assert not (tmp_path / "store").exists()
 
@@ -223,7 +223,7 @@ EDITS: list[tuple[dict[str, object], list[str]]] = [
         {"selection.size": 3},
         [
             "set synthvlm: 0 of 3 pairs enter (0.0%), 1 leave",
-            "model synthvlm-mini: trains, started by the retraining sensor",
+            "model synthvlm-mini: trains, when somebody starts it",
         ],
     ),
     ({"selection.weights": {"colourfulness": 2.0}}, ["set synthvlm: the same 4 pairs with other ranks or scores"]),

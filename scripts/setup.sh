@@ -20,17 +20,24 @@ wanted=$(cat pyproject.toml constraints.txt scripts/setup.sh | sha256sum | cut -
 log="$venv/install.log"
 started=$SECONDS
 
+# One line about how far it is: over the last one in a terminal, below it elsewhere.
+show() { if [ -t 1 ]; then printf '\r\033[K  %s' "$1"; else echo "  $1"; fi; }
+
 # pip's words go to the log; a person sees which package it is at. Arguments: those of `pip install`.
 install() {
   PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip --disable-pip-version-check install --progress-bar off "$@" 2>>"$log" |
-    tee -a "$log" |
-    awk -v tty="$([ -t 1 ] && echo 1)" '
-      function show(words) { printf(tty ? "\r\033[K  %s" : "  %s\n", words); fflush() }
-      /^Collecting / { count++; name = $2; sub(/[=<>!~;\[].*/, "", name); if (tty) show(count " packages: " name) }
-      /^ *Downloading .*[0-9.]+ [MG]B\)/ { if (match($0, /\([0-9.]+ [MG]B\)/)) {
-        size = substr($0, RSTART, RLENGTH); if (tty || size ~ /G|[0-9][0-9]\./) show(count " packages: " name " " size) } }
-      /^Installing collected packages/ { show("unpacking " NF - 3 " packages, a minute or two") }
-      END { if (tty) printf("\r\033[K") }'
+    tee -a "$log" | {
+    count=0
+    while IFS= read -r line; do
+      case $line in
+        "Collecting "*) name=${line#Collecting } name=${name%%[=<>!~;[ (]*} count=$((count + 1))
+          [ ! -t 1 ] || show "$count packages: $name" ;;
+        *"Downloading "*"("*[0-9][0-9].*" MB)"* | *"Downloading "*"("*" GB)"*) show "$count packages: $name (${line##*(}" ;;
+        "Installing collected packages"*) line=${line//[^,]/}; show "unpacking $((${#line} + 1)) packages, a minute or two" ;;
+      esac
+    done
+    [ ! -t 1 ] || printf '\r\033[K'
+  }
 }
 
 echo "Setting up $venv: a few minutes the first time, pip's own words in $log"

@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 import dagster as dg
 
 from synthvlm_assets import progress, settings
+from synthvlm_assets.board import Board
 from synthvlm_assets.definitions import build
 from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation.accuracy import OVERALL
@@ -91,7 +92,7 @@ def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> bool:
     waiting, running, sound = list(jobs), dict[tuple[str, str], _Running](), True
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="synthvlm-demo-"))
-        board = stack.enter_context(progress.Board(Path(folder)))
+        board = stack.enter_context(Board(Path(folder)))
         while running or (waiting and sound):
             while waiting and sound and len(running) < at_once:
                 job = waiting.pop(0)

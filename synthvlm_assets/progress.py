@@ -1,8 +1,8 @@
-"""How far the stages of several runs are, at one glance: what workers note down, and the table of it.
+"""What workers note down of how far they are, for whoever watches several runs.
 
-Belongs here: the notes in the folder that SYNTHVLM_PROGRESS names, and showing them in a terminal or as lines of a log.
-Does not belong here: starting runs (demo.py), the log lines that Dagster keeps (worker.py). A note is for people: one
-that cannot be written or read is left out, and no work fails for it.
+Belongs here: the notes in the folder that SYNTHVLM_PROGRESS names. Does not belong here: showing them (board.py), the
+log lines that Dagster keeps (worker.py). A note is for people: one that cannot be written or read is left out, and no
+work fails for it.
 """
 
 import contextlib
@@ -10,23 +10,13 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
-from operator import attrgetter
 from pathlib import Path
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
-
-from synthvlm_core import graph
 from synthvlm_core.progress import Progress
 
 FOLDER = "SYNTHVLM_PROGRESS"
 NOTE_SECONDS = 0.2
 """Least time between two notes of one kind of work."""
-LINE_SECONDS = 20.0
-"""Time between two lines about one run where nobody sees a table."""
-_ORDER = {stage.name: number for number, stage in enumerate(graph.STAGES)}
 
 
 @dataclass(frozen=True)
@@ -54,8 +44,8 @@ class Note:
     def told(self) -> str:
         """In words, for a log."""
         of = f" of {self.total:,}" if self.total else ""
-        rate = f", {_rate(self.rate)}" if self.rate else ""
-        left = f", {_seconds(self.left)} left" if self.left is not None else ""
+        rate = f", {shown_rate(self.rate)}" if self.rate else ""
+        left = f", {shown_seconds(self.left)} left" if self.left is not None else ""
         return f"{self.stage} of {self.partition}: {self.what} {self.done:,}{of}{rate}{left}"
 
 
@@ -85,84 +75,23 @@ def noting(stage: str, partition: str) -> Progress:
 
 
 def notes(folder: Path) -> list[Note]:
-    """The latest note of every worker, in the order of the graph."""
+    """The latest note of every worker."""
     found = []
     for path in folder.glob("*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
             found.append(Note(**json.loads(path.read_text())))
-    return sorted(found, key=lambda note: (note.partition, _ORDER.get(note.stage, 0)))
+    return found
 
 
-class Board:
-    """The runs that are at work: a table that renews itself in a terminal, a line now and then elsewhere.
-
-    Use it as a context and call `look` often.
-
-    Args:
-        folder: where workers note down how far they are.
-        console: where to show it; the terminal by default.
-    """
-
-    def __init__(self, folder: Path, console: Console | None = None) -> None:
-        self._folder = folder
-        self._console = console or Console()
-        self._running: dict[tuple[str, str], float] = {}
-        self._lines: dict[str, float] = {}
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-
-    def __enter__(self) -> "Board":
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._live.stop()
-
-    def begin(self, job: str, partition: str) -> None:
-        """A run has begun."""
-        self._running[job, partition] = time.time()
-
-    def end(self, job: str, partition: str, told: str) -> None:
-        """A run has ended, and says so."""
-        del self._running[job, partition]
-        self._console.print(Text(told), soft_wrap=True)
-
-    def look(self) -> None:
-        """Show how far everything is."""
-        found = notes(self._folder)
-        if self._console.is_terminal:
-            self._live.update(self._table(found), refresh=True)
-            return
-        for (_, partition), began in self._running.items():
-            mine = [note for note in found if note.partition == partition and note.written >= began]
-            if mine and time.time() - self._lines.get(partition, began) >= LINE_SECONDS:
-                self._lines[partition] = time.time()
-                self._console.print(Text(f"  {max(mine, key=attrgetter('written')).told}"), soft_wrap=True)
-
-    def _table(self, found: list[Note]) -> Group:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for name in ("run", "partition", "stage", "doing"):
-            table.add_column(name, no_wrap=True)
-        for name in ("done", "of", "rate", "left", "time"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for (job, partition), began in self._running.items():
-            mine = [note for note in found if note.partition == partition and note.written >= began]
-            cells = ["starting", "", "", "", "", ""]
-            if mine:
-                note = max(mine, key=attrgetter("written"))
-                cells = [note.stage, note.what, f"{note.done:,}", f"{note.total:,}" if note.total else "?"]
-                cells += [_rate(note.rate), _seconds(note.left)]
-            table.add_row(job.replace("_", " "), partition, *cells, _seconds(time.time() - began))
-        return Group(Text(), table)
-
-
-def _rate(rate: float | None) -> str:
+def shown_rate(rate: float | None) -> str:
+    """For a person; empty where nobody knows."""
     if rate is None:
         return ""
     return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate >= 0.1 else f"{rate * 60:.1f}/min"
 
 
-def _seconds(seconds: float | None) -> str:
+def shown_seconds(seconds: float | None) -> str:
+    """As minutes and seconds; empty where nobody knows."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)

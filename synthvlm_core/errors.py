@@ -1,7 +1,7 @@
 """Errors that a person can mend.
 
-Belongs here: the base of every error whose message says what is wrong and what to do. Does not belong here: errors
-of the program itself, which crash with a traceback and may be tried again.
+Belongs here: the base of every error whose message says what is wrong and what to do, and what many such messages
+say alike. Does not belong here: errors of the program itself, which crash with a traceback and may be tried again.
 """
 
 import difflib

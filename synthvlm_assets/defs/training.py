@@ -7,7 +7,7 @@ here: training and evaluation (synthvlm_core).
 from collections.abc import Iterable
 
 import dagster as dg
-from dagster._core.definitions.events import AssetKeyPartitionKey
+from dagster._core.definitions.events import AssetKeyPartitionKey  # what a condition's result names; not in `dagster`
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset

@@ -28,6 +28,7 @@ def every_input_row_is_stored(stage: RawCaptions) -> Finding:
     """Each row of each input file, as far as the file tells how many it has, stands exactly once among the captions
     and the quarantine. What files hold beside rows is told."""
     wrong: list[str] = []
+    bad: dict[str, None] = {}
     unused: dict[str, None] = {}
     rows = 0
     files = stage.files()
@@ -40,13 +41,18 @@ def every_input_row_is_stored(stage: RawCaptions) -> Finding:
                 f"select count(*), count(distinct row), coalesce(max(row) + 1, 0) from {numbers}"
             )
         rows += count
+        before = len(wrong)
         if not count == distinct == last:
             wrong.append(f"{file['file']}: {count} rows stored, {distinct} different, the last is row {last - 1}")
         if count != file["rows"] + file["quarantined"]:
             wrong.append(f"{file['file']}: {count} rows stored, manifest says {file['rows'] + file['quarantined']}")
         if file.get("in_file") not in (None, count):
             wrong.append(f"{file['file']}: {count} rows stored, the file has {file['in_file']}")
+        if len(wrong) > before:
+            bad[stage.store.unstrip(parts["captions"][0].path)] = None
         unused |= dict.fromkeys(file.get("unused", ()))
+    if wrong:
+        wrong.append(f"delete {', '.join(list(bad)[:MAX_TOLD])} and {stage.remedy}")
     summary = "; ".join(wrong) or f"all {rows} rows of {len(files)} files"
     if unused:
         more = f"; … ({len(unused)} in all)" if len(unused) > MAX_TOLD else ""

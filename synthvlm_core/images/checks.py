@@ -5,6 +5,7 @@ number that the stage itself reported, whether a picture shows its caption (scor
 fails (synthvlm_assets).
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from synthvlm_core.store.shards import DamagedShard
 
 LEAST_LOOKED_AT = 500
 """Pictures that a check decodes at least: enough to meet, with 99 % certainty, damage that touches 1 % of them."""
+SHOWN = 5
+"""Wrong images, and shards to delete, that a summary names."""
 LOSSY_TOLERANCE = 0.8
 """A lossy picture may lie just below a bound on spread that its pixels passed: this share of the bound is asked."""
 
@@ -42,6 +45,8 @@ def images_add_up(stage: SyntheticImages) -> Finding:
     ]
     if counted["lost"]:
         wrong.append(f"{counted['lost']} images neither stored nor given up")
+    if wrong:
+        wrong.append(stage.remedy)
     return Finding(
         not wrong,
         "; ".join(wrong) or "{wanted} images wanted = {healthy} healthy + {given_up} given up".format(**counted),
@@ -57,8 +62,10 @@ def images_decode(stage: SyntheticImages) -> Finding:
     sample = Sample(stage.manifest["healthy"], stage.recipe.checks.share, LEAST_LOOKED_AT)
     step = max(1, sample.total // max(1, sample.size))
     wrong: list[str] = []
+    bad: dict[str, None] = {}
     images = decoded = 0
-    for rows in stage.counting_images():
+    for shard, rows in _by_shard(stage):
+        before = len(wrong)
         for row in rows.select(["image_id", "width", "height"]).to_pylist():
             if (row["width"], row["height"]) != size:
                 wrong.append(f"image {row['image_id']} is {row['width']} x {row['height']}, not {size[0]} x {size[1]}")
@@ -67,9 +74,13 @@ def images_decode(stage: SyntheticImages) -> Finding:
             if problem := _problem(rows["image"][index].as_py(), generator):
                 wrong.append(f"image {rows['image_id'][index].as_py()} {problem}")
         images += rows.num_rows
+        if len(wrong) > before:
+            bad[shard] = None
     return Finding(
         not wrong,
-        "; ".join(wrong[:5]) or f"{images} images of {size[0]} x {size[1]} pixels; decoded {sample.told('of them')}",
+        "; ".join([*wrong[:SHOWN], _redraw(stage, bad)])
+        if wrong
+        else f"{images} images of {size[0]} x {size[1]} pixels; decoded {sample.told('of them')}",
         {"images": images, "decoded": decoded, "power": sample.power, "wrong": len(wrong)},
     )
 
@@ -95,8 +106,9 @@ def ids_and_seeds_are_sound(stage: SyntheticImages) -> Finding:
     is the partition's."""
     images = wrong = 0
     first = ""
+    bad: dict[str, None] = {}
     columns = ["image_id", "caption_id", "source", "text", "k", "attempt", "seed"]
-    for rows in stage.counting_images():
+    for shard, rows in _by_shard(stage):
         images += rows.num_rows
         expected = hashing.caption_ids(stage.partition, rows["text"].to_pylist())
         for row, caption_id in zip(rows.select(columns).to_pylist(), expected, strict=True):
@@ -108,10 +120,10 @@ def ids_and_seeds_are_sound(stage: SyntheticImages) -> Finding:
             )
             if not sound:
                 wrong += 1
+                bad[shard] = None
                 first = first or f", the first in image {row['image_id']}"
-    return Finding(
-        not wrong, f"ids or seed wrong in {wrong} of {images} images{first}", {"images": images, "wrong": wrong}
-    )
+    told = f"ids or seed wrong in {wrong} of {images} images{first}"
+    return Finding(not wrong, f"{told}; {_redraw(stage, bad)}" if wrong else told, {"images": images, "wrong": wrong})
 
 
 def shards_are_undamaged(stage: SyntheticImages) -> Finding:
@@ -125,17 +137,35 @@ def shards_are_undamaged(stage: SyntheticImages) -> Finding:
         except DamagedShard as damage:
             damaged.append(str(damage))
         else:
-            damaged += _misnamed(rows, stage.recipe.generator.encoding)
+            if misnamed := _misnamed(rows, stage.recipe.generator.encoding):
+                damaged.append(f"{misnamed[0]}; {_redraw(stage, [name])}")
     if not damaged:
         content = ContentHash()
         for rows in stage.counting_images():
             hashes = pc.utf8_slice_codeunits(pc.struct_field(rows["image"], "path"), 0, 64)
             content.add_table(pa.table({"image_id": rows["image_id"], "picture_hash": hashes}))
         if content.hexdigest != stage.manifest["content_hash"]:
-            damaged.append(f"the images that count are not those of the manifest in {stage.folder.path}")
+            where = stage.store.unstrip(stage.manifest_path)
+            damaged.append(f"the images that count are not those of {where}; {stage.remedy}")
     return Finding(
-        not damaged, "; ".join(damaged[:5]) or f"{len(names)} shards", {"shards": len(names), "damaged": len(damaged)}
+        not damaged,
+        "; ".join(damaged[:SHOWN]) or f"{len(names)} shards",
+        {"shards": len(names), "damaged": len(damaged)},
     )
+
+
+def _by_shard(stage: SyntheticImages) -> Iterator[tuple[str, pa.Table]]:
+    """The images that count, with the name of the shard in which they lie."""
+    with sql.scratch() as scratch:
+        for rows in stage.pictures(scratch, stage.state(scratch).counting):
+            if rows.num_rows:
+                yield rows["shard"][0].as_py(), rows
+
+
+def _redraw(stage: SyntheticImages, names: Iterable[str]) -> str:
+    """What to do about shards that are what their names promise, and wrong: drawing anew finds them as they are."""
+    shards = [stage.store.unstrip(f"{stage.folder.path}/{name}") for name in names]
+    return f"delete {', '.join(shards[:SHOWN])} and {stage.remedy}"
 
 
 def _misnamed(rows: pa.Table, encoding: Encoding) -> list[str]:

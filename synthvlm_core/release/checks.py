@@ -105,7 +105,8 @@ def no_pair_is_below_the_floor(stage: Synthvlm100k) -> Finding:
     )
     return Finding(
         passed,
-        told if passed else f"{told}; {_anew(stage)}",
+        # of a source that fails nothing in the set is wrong: it stays, and says so until another can take its place
+        told if passed else f"{told}; {_anew(stage) if below or wrong else FROM_SCORES}",
         {"below": below, "wrong": wrong, "failing_sources": len(failing)},
     )
 

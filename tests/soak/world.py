@@ -248,7 +248,7 @@ def objects(world: World) -> dict[str, list[str]]:
 def leftovers(world: World) -> list[str]:
     """Temporary files in the store, in its work folder and in the folder for temporary files."""
     store = world.folder / "store"
-    inside = [path for path in store.rglob("*") if path.name.endswith(".tmp") or "/work/" in path.as_posix()]
+    inside = [path for path in store.rglob("*") if path.name.endswith(".tmp") or path.is_relative_to(store / "work")]
     outside = world.temporary.glob("*") if world.temporary.is_dir() else []
     files = [path for path in (*inside, *outside) if not path.is_dir() or path.parent == world.temporary]
     return sorted(os.path.relpath(path, world.folder) for path in files if path.suffix != ".lock")

@@ -1,5 +1,6 @@
 """A real Dagster instance and the definitions of the small recipe."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from synthvlm_assets import progress
 from synthvlm_assets.definitions import build
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store.objects import Store
@@ -48,3 +50,19 @@ def locate(instance: dg.DagsterInstance, store: Store) -> Callable[[Recipe], Loc
 @pytest.fixture
 def location(locate: Callable[[Recipe], Location], small_recipe: Recipe) -> Location:
     return locate(small_recipe)
+
+
+@pytest.fixture
+def notes_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for notes, named as workers find it named."""
+    monkeypatch.setenv(progress.FOLDER, str(tmp_path))
+    monkeypatch.setattr(progress, "NOTE_SECONDS", 0.0)
+    return tmp_path
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is: clock[0]."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    return now

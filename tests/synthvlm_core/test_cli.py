@@ -146,6 +146,7 @@ def painted(small_recipe: Recipe, edited: Callable[..., Recipe], tmp_path: Path)
                 "selection.weights": {"colourfulness": 1.0},
                 "selection.size": 4,
                 "release.formats": ["huggingface"],
+                "training.variants.synthvlm-mini.automatic": True,
             },
         )
         write(recipe, tmp_path)
@@ -178,7 +179,7 @@ def test_a_plan_of_an_empty_store(painted: Recipe, tmp_path: Path) -> None:
         "set synthvlm: unknown before laion, cc are scored\n"
         "set random: unknown before laion, cc are scored\n"
         "\n"
-        "model synthvlm-mini: trains, when somebody starts it\n"
+        "model synthvlm-mini: trains, started by the retraining sensor\n"
         "model random-mini: trains, when somebody starts it\n"
     )
     assert not (tmp_path / "store").exists()
@@ -223,7 +224,8 @@ EDITS: list[tuple[dict[str, object], list[str]]] = [
         {"selection.size": 3},
         [
             "set synthvlm: 0 of 3 pairs enter (0.0%), 1 leave",
-            "model synthvlm-mini: trains, when somebody starts it",
+            "model synthvlm-mini: trains, started by the retraining sensor",
+            "model random-mini: trains, when somebody starts it",
         ],
     ),
     ({"selection.weights": {"colourfulness": 2.0}}, ["set synthvlm: the same 4 pairs with other ranks or scores"]),

@@ -1,5 +1,6 @@
 """Each check holds on a sound store and fails on the one store made to break it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,50 @@ def test_a_truncated_shard(drawn: Store, painting: Recipe) -> None:
     finding = checks.shards_are_undamaged(images(drawn, painting))
     assert not finding.passed
     assert path.name in finding.summary
+
+
+def follow(words: str, stage: SyntheticImages) -> None:
+    """Do what a check says: delete the files that it names, then materialize."""
+    asked = re.search(r"delete (.+?) and materialize synthetic_images of 'laion' again", words)
+    assert asked, words
+    for name in asked[1].split(", "):
+        Path(name.removeprefix("file://")).unlink()
+    stage.make(shard_rows=4)
+
+
+def recolour(rows: list[dict[str, Any]]) -> None:
+    repaint(rows[2], np.zeros((64, 64, 3), np.uint8))
+
+
+def reseed(rows: list[dict[str, Any]]) -> None:
+    rows[0]["seed"] = 7
+
+
+def exchange(rows: list[dict[str, Any]]) -> None:
+    rows[0]["image"] = {**rows[0]["image"], "bytes": rows[1]["image"]["bytes"]}
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        (checks.images_decode, recolour),
+        (checks.ids_and_seeds_are_sound, reseed),
+        (checks.shards_are_undamaged, exchange),
+    ],
+)
+def test_what_a_check_says_to_do_mends_it(
+    drawn: Store, painting: Recipe, check: Callable[[SyntheticImages], Finding], change: Change
+) -> None:
+    content = images(drawn, painting).manifest["content_hash"]
+    rewrite(drawn, painting, change, declare=True)
+    follow(check(images(drawn, painting)).summary, images(drawn, painting))
+    assert failing(drawn, painting) == {}
+    assert images(drawn, painting).manifest["content_hash"] == content, "drawn again, the pictures are the same"
+
+
+@pytest.mark.parametrize("declare", [False, True])
+def test_materializing_again_finds_a_lost_image(drawn: Store, painting: Recipe, declare: bool) -> None:
+    rewrite(drawn, painting, lambda rows: rows.pop(1), declare=declare)
+    assert "materialize synthetic_images of 'laion' again" in failing(drawn, painting)["images_add_up"].summary
+    images(drawn, painting).make(shard_rows=4)
+    assert failing(drawn, painting) == {}

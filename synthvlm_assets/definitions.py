@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from synthvlm_assets import checking, waiting
+from synthvlm_assets import automation, checking, waiting
 from synthvlm_assets.compute import Worker
 from synthvlm_assets.defs import captions, images, release, source_files, training
 from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, refuse_other_lineage, store_url
@@ -43,9 +43,9 @@ def build(recipe: Recipe, store: str, *, console: str = "DEBUG") -> dg.Definitio
     return dg.Definitions(
         assets=[
             *captions.assets(recipe),
-            *images.assets(recipe),
-            *release.assets(recipe),
-            *training.assets(recipe),
+            *images.assets(recipe, store),
+            *release.assets(recipe, store),
+            *training.assets(recipe, store),
         ],
         asset_checks=checking.definitions(
             [
@@ -65,7 +65,7 @@ def build(recipe: Recipe, store: str, *, console: str = "DEBUG") -> dg.Definitio
             )
             for name, groups, description in _JOBS
         ],
-        sensors=[source_files.source_files_sensor(recipe), training.retraining_sensor(recipe)],
+        sensors=[source_files.source_files_sensor(recipe), *automation.sensors(recipe)],
         resources={
             "settings": _fixed(Settings(recipe, store)),
             "worker": _fixed(Worker()),

@@ -359,6 +359,7 @@ def _variant_plan(stage: VlmCheckpoint, released: SetPlan) -> VariantPlan:
     if not found.problem:
         found.trains = untrained or (None if released.changes is None else False)
         trained_before = aligned.previous() is not None
-        waits = released.changes is False if trained_before else not aligned.variant.automatic
-        found.by_itself = stage.recipe.training.automatic and found.trains is not False and not waits
+        edited = any((made := one.last_made()) and made.get("settings") != one.settings for one in (aligned, stage))
+        waits = (edited or released.changes is False) if trained_before else not aligned.variant.automatic
+        found.by_itself = "training" in stage.recipe.automation and found.trains is not False and not waits
     return found

@@ -10,12 +10,14 @@ stages it reads (`.raw`), and works out its key and reads its manifest once: pas
     key             code version, what the inputs hold and what weights are: names the result in the store
 """
 
+import contextlib
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
-from synthvlm_core.errors import NotMaterialized
+from synthvlm_core.errors import Mendable, NotMaterialized
 from synthvlm_core.parts.part import Context
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe
@@ -44,6 +46,11 @@ class Stage(ABC):
         """The names of its partitions, in the recipe's order."""
         named = {"source": recipe.sources, "set": recipe.selection.sets, "variant": recipe.training.variants}
         return [found.name for found in named[cls.over]]  # type: ignore[attr-defined]  # all three have names
+
+    @property
+    @abstractmethod
+    def needs(self) -> "Sequence[Stage]":
+        """The stages that it reads, the same objects every time."""
 
     @classmethod
     @abstractmethod
@@ -120,16 +127,45 @@ class Stage(ABC):
     def made(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Remember what was just made, so that nobody reads it again, and where, so that `previous` finds it."""
         self.__dict__["manifest"] = manifest
-        here = self.manifest_path.removeprefix(f"{self.store.root}/")
-        self.store.put_json(self._latest, {"manifest": here, "code_version": self.code_version(self.recipe)})
+        made: Made = {
+            "manifest": self.manifest_path.removeprefix(f"{self.store.root}/"),
+            "code_version": self.code_version(self.recipe),
+            "settings": self.settings,
+            "content": manifest["content_hash"],
+            "inputs": {},
+        }
+        for need in self.needs:
+            with contextlib.suppress(Mendable):  # it was found by its key alone, and what it was made of is gone
+                made["inputs"][need.title] = need.manifest["content_hash"]
+        self.store.put_json(self._latest, made)
         return manifest
+
+    @property
+    def title(self) -> str:
+        """Stage and partition, as one name."""
+        return f"{self.name}/{self.partition}"
+
+    @property
+    def settings(self) -> str:
+        """The code version as if the recipe had this partition alone. Quick, as that is."""
+        return self.code_version(_narrowed(self.recipe, self.over, self.partition))
+
+    def last_made(self) -> Made | None:
+        """What was written down when this was made last under the recipe's name; None if nothing, or nothing sound."""
+        try:
+            return cast(Made | None, self.store.get_json(self._latest, Made))
+        except DamagedObject as damage:
+            log.warning("%s; what was made last is not known", damage)
+            return None
 
     def previous(self) -> tuple[str, dict[str, Any]] | None:
         """Folder and manifest of what a recipe of this name made last, under whatever settings; None if nothing."""
+        latest = self.last_made()
+        if latest is None:
+            return None
+        path = self.store.path(latest["manifest"])
         try:
-            latest = self.store.get_json(self._latest, Made)
-            path = self.store.path(latest["manifest"]) if latest else ""
-            found: dict[str, Any] | None = self.store.get_json(path, self.form) if latest else None
+            found: dict[str, Any] | None = self.store.get_json(path, self.form)
         except DamagedObject as damage:
             log.warning("%s; what was made last is not known", damage)
             return None
@@ -138,6 +174,17 @@ class Stage(ABC):
     @property
     def _latest(self) -> str:
         return self.store.path("latest", self.recipe.name, self.name, f"{self.partition}.json")
+
+
+def _narrowed(recipe: Recipe, over: str, partition: str) -> Recipe:
+    """The recipe with one source, set or variant."""
+    if over == "source":
+        return recipe.model_copy(update={"sources": (recipe.source(partition),)})
+    if over == "set":
+        chosen = recipe.selection.model_copy(update={"sets": (recipe.released_set(partition),)})
+        return recipe.model_copy(update={"selection": chosen})
+    training = recipe.training.model_copy(update={"variants": (recipe.variant(partition),)})
+    return recipe.model_copy(update={"training": training})
 
 
 def context(recipe: Recipe) -> Context:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset
+from synthvlm_assets.automation import when_behind
 from synthvlm_assets.checking import StageCheck, stage_check
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.images import checks as image_properties
@@ -19,7 +20,7 @@ from synthvlm_core.selection.checks import scores_reach_the_thresholds
 from synthvlm_core.store import records
 
 
-def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
+def assets(recipe: Recipe, store: str) -> list[dg.AssetsDefinition]:
     """The image assets of a recipe, partitioned by its sources."""
     return [
         stage_asset(
@@ -32,6 +33,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
             owner="synthesis",
             kinds={recipe.generator.kind_name, "parquet"},
             pool="gpu",
+            automation=when_behind(SyntheticImages, recipe, store),
         ),
         stage_asset(
             ScoredPairs,
@@ -43,6 +45,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
             owner="synthesis",
             kinds={"pytorch", "parquet"},
             pool="gpu",
+            automation=when_behind(ScoredPairs, recipe, store),
         ),
     ]
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from synthvlm_assets import metadata
 from synthvlm_assets.assets import stage_asset
+from synthvlm_assets.automation import when_behind
 from synthvlm_assets.checking import StageCheck, stage_check
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.release import checks as properties
@@ -15,7 +16,7 @@ from synthvlm_core.scoring.scored import ScoredPairs, score_columns
 from synthvlm_core.store import records
 
 
-def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
+def assets(recipe: Recipe, store: str) -> list[dg.AssetsDefinition]:
     """The released sets of a recipe, partitioned by its selections."""
     return [
         stage_asset(
@@ -28,6 +29,7 @@ def assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
             owner="synthesis",
             kinds={"huggingface", "parquet"},
             pool="worker",
+            automation=when_behind(Synthvlm100k, recipe, store),
         )
     ]
 

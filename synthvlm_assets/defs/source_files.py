@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from synthvlm_assets.automation import SECONDS
 from synthvlm_assets.settings import RECIPE_TAG, Settings
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
@@ -48,12 +49,15 @@ _waiting: dict[tuple[str, str, str], _Look] = {}
 
 
 def source_files_sensor(recipe: Recipe) -> dg.SensorDefinition:
-    """Requests the caption assets of a source whose files are new or changed."""
+    """Requests the caption assets of a source whose files are new or changed; on from the start where the recipe says
+    so."""
+    on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
         target=[RawCaptions.name, FilteredCaptions.name],
-        minimum_interval_seconds=30,
-        description="New or changed source files: requests that source's captions. Off until switched on.",
+        default_status=on if "captions" in recipe.automation else off,
+        minimum_interval_seconds=SECONDS,
+        description="New or changed source files: requests that source's captions.",
     )
     def source_files(
         context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]

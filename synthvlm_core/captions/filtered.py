@@ -123,6 +123,10 @@ class FilteredCaptions(Stage):
         """What is decided about."""
         return RawCaptions(self.store, self.recipe, self.partition)
 
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return (self.raw,)
+
     @cached_property
     def families(self) -> list[Family]:
         """What is measured."""

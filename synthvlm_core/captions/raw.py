@@ -83,6 +83,10 @@ class RawCaptions(Stage):
         """Hash of the sources section: which files, and how they are read."""
         return hashing.of_json([VERSION, [named(source) for source in recipe.sources]])
 
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return ()
+
     @cached_property
     def source(self) -> Source:
         """The recipe's section."""

@@ -113,6 +113,10 @@ class Evaluation(Stage):
         """The model that is asked."""
         return VlmCheckpoint(self.store, self.recipe, self.partition)
 
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return (self.checkpoint,)
+
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """The recipe's benchmarks that this version and installation can run."""

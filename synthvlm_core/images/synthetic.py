@@ -16,7 +16,7 @@ manifest's content hash is over the hashes of the pictures.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -119,6 +119,10 @@ class SyntheticImages(Stage):
     def captions(self) -> FilteredCaptions:
         """What is drawn."""
         return FilteredCaptions(self.store, self.recipe, self.partition)
+
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return (self.captions,)
 
     @cached_property
     def definition(self) -> str:

@@ -62,6 +62,17 @@ def merged(section: type[Section] | None, base: Any, own: Any) -> Any:
     return {**base, **{key: merged(inner[key], base[key], own[key]) if key in base else own[key] for key in own}}
 
 
+def modern(values: Any) -> Any:
+    """Values in today's words: of earlier versions' recipes, `training.automatic` is a link of `automation`."""
+    training = _as_dict(_as_dict(values).get("training"))
+    if not isinstance(training.get("automatic"), bool):
+        return values
+    links = [link for link in _as_list(values.get("automation")) if link != "training"]
+    links += ["training"] * training["automatic"]
+    kept = {key: value for key, value in training.items() if key != "automatic"}
+    return {**values, "training": kept, "automation": links}
+
+
 def rebased(section: type[Section], values: dict[str, Any], home: Path, folder: Path) -> dict[str, Any]:
     """The values with relative paths rewritten to start at another folder."""
     found = dict(values)
@@ -106,7 +117,7 @@ def _read(path: Path) -> Document:
         raise RecipeError(f"{path}: not a readable recipe: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections, this is {type(values).__name__}")
-    document = Document(path, node, values)
+    document = Document(path, node, modern(values))
     if "folder" in values:
         raise RecipeError(f"{stands(document, 'folder')}: folder: unknown key; it is where the file lies")
     return document
@@ -114,6 +125,10 @@ def _read(path: Path) -> Document:
 
 def _as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 class _Plain(yaml.SafeLoader):

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from synthvlm_core.errors import RecipeError
-from synthvlm_core.recipe.documents import EXTENDS, documents_of, merged, rebased
+from synthvlm_core.recipe.documents import EXTENDS, documents_of, merged, modern, rebased
 from synthvlm_core.recipe.explaining import explained
 from synthvlm_core.recipe.places import Document, location_of, place_of
 from synthvlm_core.recipe.sections import Recipe
@@ -73,6 +73,6 @@ def dumps(recipe: Recipe) -> str:
 def loads(text: str) -> Recipe:
     """The inverse of `dumps`. Raises RecipeError if the text is not a resolved recipe."""
     try:
-        return Recipe.model_validate_json(text)
-    except ValidationError as error:
+        return Recipe.model_validate_json(json.dumps(modern(json.loads(text))))
+    except ValueError as error:
         raise RecipeError(f"not a resolved recipe: {error}") from error

@@ -152,14 +152,13 @@ class Variant(Section):
     selection: Name
     """One of `selection.sets`."""
     automatic: Annotated[bool, Incidental()] = False
-    """Train it by itself from the first set on; otherwise a person trains it once, before it is trained by itself."""
+    """With `automation: [training]`, train it by itself from the first set on; otherwise a person trains it once,
+    before it follows its set."""
 
 
 class Training(Section):
     """Projector alignment on the set, then instruction tuning of projector and language model."""
 
-    automatic: Annotated[bool, Incidental()]
-    """Train by itself when the released set changes: what was trained before, and the variants marked `automatic`."""
     vision_tower: Model
     feature_layer: int
     projector: Literal["mlp2x_gelu"]
@@ -197,6 +196,10 @@ class Checks(Section):
     """Of pictures decoded and scores computed again by checks, of a few hundred at least; 1.0 looks at all."""
 
 
+Link = Literal["captions", "images", "set", "training"]
+"""A link of the chain from files to models: what is before it changed, so it is made anew."""
+
+
 class Recipe(Section):
     """A whole recipe."""
 
@@ -214,6 +217,9 @@ class Recipe(Section):
     training: Training
     evaluation: Evaluation
     checks: Annotated[Checks, Incidental()] = Checks()
+    automation: Annotated[tuple[Link, ...], Incidental()] = ()
+    """What is made by itself: captions of new or changed files; images and scores of new captions; sets of new scores;
+    checkpoints and evaluation on new sets."""
     folder: Annotated[str, Incidental()] = ""
     """Folder of the recipe file, set on loading: relative paths start here."""
 

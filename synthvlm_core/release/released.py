@@ -145,6 +145,10 @@ class Synthvlm100k(Stage):
         """What is selected from: all sources of the recipe."""
         return [ScoredPairs(self.store, self.recipe, source.name) for source in self.recipe.sources]
 
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return self.scored
+
     @cached_property
     def table(self) -> Table:
         """The record type of the rows."""

@@ -120,6 +120,10 @@ class ScoredPairs(Stage):
         """What is scored."""
         return SyntheticImages(self.store, self.recipe, self.partition)
 
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return (self.images,)
+
     @cached_property
     def definitions(self) -> dict[str, str]:
         """As the module's function."""

@@ -10,7 +10,7 @@ reading one (`Store.get_json`), the form of a stage's own manifest (the stages).
 A name is a name, never a path: nothing that a document says leads out of the folder in which it is looked for.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -72,7 +72,13 @@ class Files(TypedDict):
 
 @document
 class Made(TypedDict):
-    """Where a stage's manifest of a recipe lies that was made last, below the store's root."""
+    """What a stage made last under a recipe's name."""
 
     manifest: Below
+    """Where its manifest lies, below the store's root."""
     code_version: str
+    settings: NotRequired[str]
+    """The code version of the recipe as if it had this partition alone: other partitions may come and go."""
+    content: NotRequired[Hash]
+    inputs: NotRequired[dict[str, Hash]]
+    """Content of what it was made of, by `stage/partition`."""

@@ -11,6 +11,7 @@ of rows follows from the recipe's seed, and a step checkpoint restores everythin
 """
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from synthvlm_core.parts.section import definition, named
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.stages import Stage
 from synthvlm_core.training.checkpoints import Checkpoint
 from synthvlm_core.training.data.pairs import Pairs
 from synthvlm_core.training.data.words import Words
@@ -58,6 +60,10 @@ class ProjectorCheckpoint(Checkpoint):
     def released(self) -> Synthvlm100k:
         """The variant's set."""
         return Synthvlm100k(self.store, self.recipe, self.variant.selection)
+
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return (self.released,)
 
     @cached_property
     def key(self) -> str:

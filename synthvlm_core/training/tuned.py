@@ -9,6 +9,7 @@ Trained weights are held in float32 and stored in the language model's dtype. As
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from synthvlm_core.parts.section import definition, named
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.stages import Stage
 from synthvlm_core.training.aligned import ProjectorCheckpoint
 from synthvlm_core.training.checkpoints import Checkpoint
 from synthvlm_core.training.data.instructions import Instructions
@@ -52,6 +54,10 @@ class VlmCheckpoint(Checkpoint):
     def aligned(self) -> ProjectorCheckpoint:
         """The projector that tuning starts from."""
         return ProjectorCheckpoint(self.store, self.recipe, self.partition, work=self._work, save_steps=self.save_steps)
+
+    @property
+    def needs(self) -> Sequence[Stage]:
+        return (self.aligned,)
 
     @property
     def released(self) -> Synthvlm100k:

@@ -76,6 +76,16 @@ class Deployment:
         )
         return str([event for event in found["logsForRun"]["events"] if event])
 
+    def ticks(self, sensor: str) -> str:
+        """What a sensor told in its last ticks, as the UI shows it."""
+        found = self.graphql(
+            "query($s: SensorSelector!) {sensorOrError(sensorSelector: $s) {... on Sensor {sensorState"
+            " {ticks(limit: 50) {logEvents {events {message}}}}}}}",
+            s={**LOCATION, "sensorName": sensor},
+        )
+        ticks = found["sensorOrError"]["sensorState"]["ticks"]
+        return "\n".join(event["message"] for tick in ticks for event in tick["logEvents"]["events"])
+
     def backfill(self, *assets: str, seconds: float = 400) -> str:
         """Launch a backfill of all partitions as the UI does and wait for it. Returns its status."""
         answer = self.graphql(

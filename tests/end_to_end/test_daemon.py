@@ -1,34 +1,66 @@
 """The sensor through the real daemon, and an edit of the recipe file while runs are coming."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from synthvlm_assets.settings import RECIPE_TAG
 from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.evaluation.evaluated import Evaluation
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.release.released import Synthvlm100k
+from synthvlm_core.standing import State, looking
 
-PAIRS = ("raw_captions", "filtered_captions", "synthetic_images", "scored_pairs")
-
-
-def succeeded(deployment, count: int) -> Callable[[], bool]:
-    return lambda: [run["status"] for run in deployment.runs()].count("SUCCESS") >= count
+CHAIN = ("captions", "images", "set", "training")
 
 
-def test_new_files_are_read_by_themselves(deployment) -> None:
-    deployment.graphql(
-        "mutation($s: SensorSelector!) {startSensor(sensorSelector: $s) {__typename}}",
-        s={"repositoryLocationName": "synthvlm", "repositoryName": "__repository__", "sensorName": "source_files"},
+def switched_on(four_sources: Recipe, small_recipe: Recipe, edited: Callable, **changes: Any) -> Recipe:
+    """Two small sources, one set and one variant that is trained from the first set on; everything by itself."""
+    [model, *_] = four_sources.training.variants
+    return edited(
+        four_sources.model_copy(update={"captions": small_recipe.captions, "sources": small_recipe.sources}),
+        {
+            "name": "switched-on",
+            "automation": CHAIN,
+            "generator.steps": 3,
+            "selection.size": 8,
+            "selection.sets": [{"name": "synthvlm", "by": "first_image"}],  # by lot: which enter is known
+            "training.variants": [{**model.model_dump(mode="json"), "name": "one", "automatic": True}],
+            **changes,
+        },
     )
-    deployment.wait(succeeded(deployment, 2), "both sources to be read")
-    recipe: Recipe = deployment.recipe()
-    assert FilteredCaptions(deployment.store, recipe, "cc").raw.manifest["rows"] == 4
-    (deployment.source_files / "more.tsv").write_bytes(b"a black ring on sand\thttps://example.com/m.jpg\n")
-    deployment.wait(succeeded(deployment, 3), "the new file to be read")
-    assert FilteredCaptions(deployment.store, recipe, "cc").manifest["rows"] == 5
-    partitions = [run["tags"]["dagster/partition"] for run in deployment.runs()]
-    assert sorted(partitions) == ["cc", "cc", "laion"]
+
+
+@pytest.mark.outside
+def test_a_new_file_reaches_a_retrained_model_by_itself(
+    deploy: Callable, small_recipe: Recipe, four_sources: Recipe, edited: Callable
+) -> None:
+    running = deploy(switched_on(four_sources, small_recipe, edited))
+    recipe, store = running.recipe(), running.store
+
+    def evaluated_on_another_set_than(content: str) -> Callable[[], str]:
+        """The content of the set that the model is of, as soon as it is evaluated."""
+
+        def found() -> str:
+            made = Synthvlm100k(store, recipe, "synthvlm").last_made()
+            done = looking()(Evaluation(store, recipe, "one")).state is State.CURRENT
+            return made["content"] if done and made and made["content"] != content else ""
+
+        return found
+
+    first = running.wait(evaluated_on_another_set_than(""), "the first model", 400)
+    kept = FilteredCaptions(store, recipe, "cc").manifest["kept"]
+    (running.source_files / "more.tsv").write_bytes(b"a black ring on sand\thttps://example.com/m.jpg\n")
+    second = running.wait(evaluated_on_another_set_than(first), "the model of the new set", 400)
+    released = Synthvlm100k(store, recipe, "synthvlm").manifest
+    assert released["content_hash"] == second
+    assert released["report"]["sources"]["cc"]["available"] == kept + 1
+    running.wait(lambda: {run["status"] for run in running.runs()} == {"SUCCESS"}, "the last run's checks")
+    partitions = Counter(run["tags"]["dagster/partition"] for run in running.runs())
+    assert partitions == {"laion": 2, "cc": 4, "synthvlm": 2, "one": 2}, "nothing ran that had nothing to do"
 
 
 def test_an_edit_of_the_recipe_waits_for_a_reload(deployment) -> None:
@@ -90,45 +122,32 @@ NONSENSE = (
 """Captions that pass every rule on text and that no miniature model can picture."""
 
 
-def test_a_failing_source_holds_back_set_and_training_until_it_is_mended(
+def test_a_failing_source_stops_the_chain_before_the_set_until_its_file_is_mended(
     deploy: Callable, small_recipe: Recipe, four_sources: Recipe, edited: Callable, source_files: Path
 ) -> None:
-    """Dagster builds the set behind a failed partition anyway: the set itself must refuse."""
+    """And then, from the changed file to the evaluated model, nobody clicks."""
     (source_files / "cc.tsv").write_text("".join(f"{text}\thttps://example.com/{text[:3]}\n" for text in NONSENSE))
-    recipe = edited(
-        four_sources.model_copy(update={"captions": small_recipe.captions, "sources": small_recipe.sources}),
-        {
-            "name": "failing",
-            "selection.size": 4,
-            "selection.source_thresholds": {"mean": {"clip_score": 0.3}},
-            "training.automatic": True,
-            "training.variants": [
-                {**four_sources.training.variants[0].model_dump(mode="json"), "name": "one", "automatic": True}
-            ],
-        },
+    thresholds = {"selection.source_thresholds": {"mean": {"clip_score": 0.3}}, "selection.size": 4}
+    running = deploy(
+        switched_on(
+            four_sources, small_recipe, edited, **{**thresholds, "generator.steps": four_sources.generator.steps}
+        )
     )
-    [variant] = recipe.training.variants
-    running = deploy(recipe)
-    running.backfill(*PAIRS)  # ends well in Dagster's eyes: all four assets are there, only a check is red
-    failed = {run["tags"].get("dagster/partition", ""): run["runId"] for run in running.runs("FAILURE")}
-    assert set(failed) == {"cc"}
+    recipe, store = running.recipe(), running.store
+    running.wait(
+        lambda: "not passed: scores_reach_the_thresholds of scored_pairs/cc" in running.ticks("releasing"), "it"
+    )
+    [failed] = running.runs("FAILURE")
+    assert failed["tags"]["dagster/partition"] == "cc"
+    assert "scores_reach_the_thresholds" in running.why(failed["runId"])
+    assert {run["tags"]["dagster/partition"] for run in running.runs()} == {"laion", "cc"}
+    # a person who builds the set all the same: Dagster would, behind a failed partition
     assert running.backfill("synthvlm_100k") == "COMPLETED_FAILED"
-    assert not [run for run in running.runs() if run["tags"].get("dagster/partition") == variant.name]
-    failed = {run["tags"].get("dagster/partition", ""): run["runId"] for run in running.runs("FAILURE")}
-    assert set(failed) == {"cc", "synthvlm", "random"}
-    assert "mean clip score" in running.why(failed["synthvlm"])
-    assert running.store.files(running.store.path("releases", recipe.name), ".json") == []
+    [refused] = [run for run in running.runs("FAILURE") if run["tags"]["dagster/partition"] == "synthvlm"]
+    assert "mean clip score" in running.why(refused["runId"])
+    assert store.files(store.path("releases", recipe.name), ".json") == []
 
     (source_files / "cc.tsv").write_text("a large blue circle on a grey background\thttps://example.com/b\n")
-    assert running.backfill(*PAIRS) == "COMPLETED_SUCCESS"
-    assert running.backfill("synthvlm_100k") == "COMPLETED_SUCCESS"
-    sources = Synthvlm100k(running.store, running.recipe(), "synthvlm").manifest["report"]["sources"]
+    running.wait(lambda: looking()(Evaluation(store, recipe, "one")).state is State.CURRENT, "a model", 300)
+    sources = Synthvlm100k(store, recipe, "synthvlm").manifest["report"]["sources"]
     assert {name: found["available"] for name, found in sources.items()} == {"laion": 4, "cc": 1}
-
-    def trained() -> bool:
-        partitions = '{assetNodeOrError(assetKey: {path: ["projector_checkpoint"]}) {... on AssetNode'
-        partitions += " {assetPartitionStatuses {... on DefaultPartitionStatuses {materializedPartitions}}}}}"
-        found = running.graphql(partitions)["assetNodeOrError"]["assetPartitionStatuses"]
-        return found["materializedPartitions"] == [variant.name]
-
-    running.wait(trained, "the retraining sensor to train on the released set", 300)

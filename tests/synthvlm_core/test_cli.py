@@ -69,7 +69,7 @@ def test_the_ten_tasks_of_one_harness_are_one_line_with_one_command() -> None:
     lines = [line for line in synthvlm("check", "paper").output.splitlines() if "lmms_eval" in line]
     tasks = [benchmark.task for benchmark in loading.load("paper").evaluation.benchmarks]  # type: ignore[attr-defined]
     assert len(lines) == 1
-    assert re.search(r"paper\.yaml:175-184: evaluation\.benchmarks: lmms_eval: needs data", lines[0])
+    assert re.search(r"paper\.yaml:174-183: evaluation\.benchmarks: lmms_eval: needs data", lines[0])
     assert f"--tasks {','.join(tasks)} --batch_size 1" in lines[0]
 
 
@@ -236,7 +236,7 @@ EDITS: list[tuple[dict[str, object], list[str]]] = [
         ["set synthvlm: refused: 9 pairs are wanted, 8 can be taken", "the released one stays"],
     ),
     ({"name": "other"}, ["set synthvlm: 4 pairs, released for the first time"]),
-    ({"training.automatic": False}, ["model synthvlm-mini: trains, when somebody starts it"]),
+    ({"automation": ()}, ["model synthvlm-mini: trains, when somebody starts it"]),
     (
         {"training.vision_tower.id": "/nowhere"},
         ["model synthvlm-mini: cannot be trained: training.vision_tower.id: no folder /nowhere"],

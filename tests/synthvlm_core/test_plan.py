@@ -239,8 +239,12 @@ def test_trained_models_stay_until_their_set_changes(finished: Store, recipe: Re
     longer = edited(recipe, {"training.finetune.epochs": 3.0})
     assert [(one.trains, one.by_itself) for one in plan(finished, longer).variants] == [(True, False)] * 2
 
+    # even if the set changes, too
+    both = edited(longer, {"selection.size": 3})
+    assert [(one.trains, one.by_itself) for one in plan(finished, both).variants] == [(True, False)] * 2
+
     # and where the sensor is off everything does
-    by_hand = edited(smaller, {"training.automatic": False})
+    by_hand = edited(smaller, {"automation": ()})
     assert [(one.trains, one.by_itself) for one in plan(finished, by_hand).variants] == [(True, False)] * 2
 
 

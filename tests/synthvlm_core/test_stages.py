@@ -96,13 +96,16 @@ def test_previous_is_what_a_recipe_of_this_name_made_last(store: Store, small_re
     )
 
 
-def test_the_pointer_says_under_which_code_version_it_was_made(store: Store, small_recipe: Recipe) -> None:
+def test_the_pointer_says_what_was_made_of_what(store: Store, small_recipe: Recipe) -> None:
     filter_captions(store, small_recipe)
     stage = FilteredCaptions(store, small_recipe, "laion")
     latest = json.loads((Path(store.root) / "latest" / "small" / "filtered_captions" / "laion.json").read_text())
     assert latest == {
         "manifest": stage.manifest_path.removeprefix(f"{store.root}/"),
         "code_version": FilteredCaptions.code_version(small_recipe),
+        "settings": stage.settings,
+        "content": stage.manifest["content_hash"],
+        "inputs": {"raw_captions/laion": stage.raw.manifest["content_hash"]},
     }
 
 

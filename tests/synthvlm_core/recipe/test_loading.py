@@ -357,3 +357,26 @@ def test_the_recipes_of_the_documentation_load(load_text: Callable[[str], Recipe
     assert load_text(own).sources[0].name == "web"
     listed = load_text("extends: miniature\n" + rules).captions.rules
     assert [rule.kind_name for rule in listed] == ["alphanumeric", "special_characters", "judge"]
+
+
+@pytest.mark.parametrize(
+    ("written", "links"),
+    [
+        ("training: {automatic: false}\n", ()),
+        ("training: {automatic: true}\n", ("training",)),
+        ("training: {automatic: true}\nautomation: [images]\n", ("images", "training")),
+        ("automation: [captions, set]\n", ("captions", "set")),
+        ("", ("training",)),
+    ],
+)
+def test_what_an_earlier_version_called_automatic_is_a_link(
+    tmp_path: Path, written: str, links: tuple[str, ...]
+) -> None:
+    """Recipes were released with sets; they load as long as the sets are there."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: miniature\nname: mine\n{written}")
+    assert loading.load(str(file)).automation == links
+    resolved = json.loads(loading.dumps(loading.load("miniature")))
+    del resolved["automation"]
+    resolved["training"]["automatic"] = True
+    assert loading.loads(json.dumps(resolved)).automation == ("training",)

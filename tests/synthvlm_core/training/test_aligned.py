@@ -175,7 +175,7 @@ def test_the_key_follows_what_the_weights_depend_on(
         {"threads": 2},
         {"training.align.micro_batch": 2},
         {"training.align.gradient_checkpointing": True},
-        {"training.automatic": False},
+        {"automation": ()},
         {"training.finetune.epochs": 2.0},
         {"training.instructions": "elsewhere.json"},
         {"evaluation.max_new_tokens": 3},

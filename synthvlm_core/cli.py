@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthvlm_core import checking
-from synthvlm_core.errors import MENDABLE, Mendable
+from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe import documents, loading
 from synthvlm_core.store.objects import Store
 
@@ -63,8 +64,9 @@ def plan(recipe: Recipe, store: Location = "store") -> None:
 
     loaded = _load(recipe)
     try:
-        found = planning.plan(_open(store), loaded.recipe)
-    except MENDABLE as error:
+        with in_words():
+            found = planning.plan(Store(store), loaded.recipe)
+    except Mendable as error:
         raise _stop(error) from error
     for source in found.sources:
         _say(*_source_lines(source))
@@ -158,17 +160,11 @@ def _variant_line(found: "VariantPlan") -> str:
     return f"model {found.name}: trains{' if its set changes' if found.trains is None else ''}, {how}"
 
 
-def _open(store: str) -> Store:
-    try:
-        return Store(store)
-    except (ImportError, ValueError) as error:  # a protocol that nobody knows, or whose package is not installed
-        raise Mendable(f"--store {store}: {error}") from error
-
-
 def _load(recipe: str) -> loading.Loaded:
     try:
-        return loading.load_with_places(recipe)
-    except MENDABLE as error:
+        with in_words():
+            return loading.load_with_places(recipe)
+    except Mendable as error:
         raise _stop(error) from error
 
 

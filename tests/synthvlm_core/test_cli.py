@@ -276,4 +276,5 @@ def test_the_store_is_an_option_or_the_environments(painted: Recipe, store: Stor
 
 def test_a_store_that_nobody_knows() -> None:
     found = synthvlm("plan", "miniature", "--store", "s4://bucket")
-    assert (found.exit_code, found.stderr) == (1, "--store s4://bucket: Protocol not known: s4\n")
+    assert found.exit_code == 1
+    assert found.stderr.startswith("store s4://bucket: Protocol not known: s4; write a path, or a URL of s3://, ")

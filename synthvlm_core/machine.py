@@ -196,6 +196,14 @@ def file_system(url: str) -> tuple[Any, str]:
     return found, path
 
 
+def has(package: str) -> bool:
+    """Whether a package is installed, or a module of one."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # not even what it is part of
+        return False
+
+
 def _refused(error: BaseException, place: str) -> Unusable | None:
     if isinstance(error, Mendable) or (found := refusal(error, place)) is None:
         return None
@@ -211,7 +219,7 @@ def _refused(error: BaseException, place: str) -> Unusable | None:
 def _missing(error: ModuleNotFoundError) -> Refusal | None:
     """Of a package that is not there; a module that an installed package lacks is a mistake of the program."""
     package = (error.name or "").partition(".")[0]
-    if not package or importlib.util.find_spec(package) is not None:
+    if not package or has(package):
         return None
     return Refusal(f"the package {package} is not installed in this environment", f"pip install {package}")
 

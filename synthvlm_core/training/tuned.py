@@ -83,7 +83,7 @@ class VlmCheckpoint(Checkpoint):
         self.aligned.put_into(made)
         rows = Instructions(
             self.instructions,
-            Words(made, settings.max_length),
+            Words(made, settings.max_length, "training.finetune.max_length"),
             work=work / "instructions",
             grouped=settings.group_by_modality_length,
         )

@@ -19,6 +19,7 @@ import aiohttp
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
+from synthvlm_core import lfs
 from synthvlm_core.captions.readers import access, sniffing
 from synthvlm_core.captions.readers.rows import CONTENT_BYTES, About
 from synthvlm_core.parts.source import Unreadable
@@ -157,7 +158,7 @@ def _unpacked(url: str, raw: Any) -> Any:
         start = packed.peek(16)
     if ending in (*_CODECS, ".zst", ".zstd", ".zip") and not start:  # gzip would call no bytes at all an empty file
         raise Unreadable(url, "has no bytes, not even a header", "Download it again")
-    if start.startswith(b"version https://"):
+    if start == lfs.MARK[: len(start)] and start:
         with blame(url):
             pointer = sniffing.foreign(packed.peek(64))
         if pointer:

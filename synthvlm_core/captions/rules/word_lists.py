@@ -13,6 +13,7 @@ from typing import Final
 
 import fsspec
 
+from synthvlm_core import lfs
 from synthvlm_core.errors import Mendable
 from synthvlm_core.parts.locations import locate
 
@@ -69,6 +70,8 @@ def _read(spec: str, place: str) -> str:
             f"flagged words {spec}: {place} cannot be read ({error}); give {BETTER_PROFANITY!r} or a readable path or "
             "URL"
         ) from error
+    if content.startswith(lfs.MARK):
+        raise Mendable(f"flagged words {spec}: {place} {lfs.WHAT}; fetch it: {lfs.REMEDY}")
     if len(content) > MAX_FILE_BYTES:
         raise Mendable(f"flagged words {spec}: over {MAX_FILE_BYTES} bytes; give a list of words, one a line")
     try:

@@ -30,9 +30,7 @@ def tower(root: Path, training: Training) -> Iterator[Misfit]:
     if config is None:
         return
     if config.get("model_type") not in CLIP_TOWERS:
-        what = (
-            f"{root / 'config.json'} is of a {config.get('model_type')!r}; a vision tower is a CLIP or its vision part"
-        )
+        what = f"{root / 'config.json'} is of a {config.get('model_type')!r}; name a CLIP, or the vision part of one"
         yield "vision_tower.id", what
         return
     seeing = {"num_hidden_layers": 12, "image_size": 224, "patch_size": 32, **config.get("vision_config", config)}

@@ -15,7 +15,6 @@ from typing import Any
 
 from synthvlm_core.models import vlm
 from synthvlm_core.models.vlm import Vlm
-from synthvlm_core.parts.locations import locate
 from synthvlm_core.parts.section import definition, named
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe.sections import Recipe
@@ -23,7 +22,6 @@ from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.training.aligned import ProjectorCheckpoint
 from synthvlm_core.training.checkpoints import Checkpoint
 from synthvlm_core.training.data.instructions import Instructions
-from synthvlm_core.training.data.pictures import local_file
 from synthvlm_core.training.data.words import Words
 from synthvlm_core.training.learning import learn
 
@@ -56,12 +54,6 @@ class VlmCheckpoint(Checkpoint):
     @property
     def released(self) -> Synthvlm100k:
         return self.aligned.released
-
-    @cached_property
-    def instructions(self) -> Path:
-        """The recipe's instruction mix. Raises Mendable if it is not there."""
-        found = locate(self.recipe.training.instructions, self.recipe.folder)
-        return local_file(found, "training.instructions", "LLaVA's instruction JSON")
 
     @cached_property
     def key(self) -> str:

@@ -48,7 +48,7 @@ def test_the_recipe_loads_and_nothing_is_wrong_with_it(home: Path) -> None:
     recipe = loading.load("mine.yaml")
     assert (recipe.name, recipe.selection.size, [source.name for source in recipe.sources]) == ("mine", 100, ["own"])
     assert recipe.generator == loading.load("miniature").generator
-    assert checking.problems(loading.load_with_places("mine.yaml")) == []
+    assert checking.problems(loading.read("mine.yaml")) == []
 
 
 def test_the_commands_run(home: Path) -> None:

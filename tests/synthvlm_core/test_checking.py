@@ -26,7 +26,7 @@ def check(tmp_path: Path) -> Check:
     def checked(own: str) -> list[Problem]:
         file = tmp_path / "mine.yaml"
         file.write_text(f"extends: miniature\nname: mine\n{own}")
-        return problems(loading.load_with_places(str(file)))
+        return problems(loading.read(str(file)))
 
     return checked
 
@@ -37,7 +37,7 @@ def only(found: list[Problem]) -> Problem:
 
 
 def test_the_miniature_has_no_problem() -> None:
-    assert problems(loading.load_with_places("miniature")) == []
+    assert problems(loading.read("miniature")) == []
 
 
 def test_missing_source_files_are_told_pattern_by_pattern(check: Check, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ evaluation:
 
 
 def test_the_paper_names_what_is_left_out_and_what_is_missing() -> None:
-    found = problems(loading.load_with_places("paper"))
+    found = problems(loading.read("paper"))
     by_level: dict[str, list[Problem]] = {}
     for problem in found:
         by_level.setdefault(problem.level, []).append(problem)
@@ -266,13 +266,13 @@ def test_a_part_that_no_run_can_leave_out_is_wrong(check: Check, monkeypatch: py
 def test_inherited_wrong_is_told_where_it_stands(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("extends: miniature\ntraining: {instructions: gone.json}\n")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nname: mine\n")
-    found = only(problems(loading.load_with_places(str(tmp_path / "mine.yaml"))))
+    found = only(problems(loading.read(str(tmp_path / "mine.yaml"))))
     assert found.place == f"{tmp_path}/base.yaml:2"
 
 
 def test_a_copied_preset_is_as_good_as_the_preset(tmp_path: Path) -> None:
     shutil.copy(documents.PRESETS / "miniature.yaml", tmp_path / "mine.yaml")
-    assert problems(loading.load_with_places(str(tmp_path / "mine.yaml"))) == []
+    assert problems(loading.read(str(tmp_path / "mine.yaml"))) == []
 
 
 def test_a_models_folder_beside_the_recipe(check: Check, tmp_path: Path) -> None:

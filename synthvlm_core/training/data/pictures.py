@@ -46,6 +46,21 @@ class Pictures:
         except (OSError, ValueError):  # a name that no file can have
             return False
 
+    def state(self, name: str) -> list[int]:
+        """Size and checksum of a picture in an archive, size and time of change of one in a folder.
+
+        Raises:
+            DataError: if there is none.
+        """
+        try:
+            if self._archive:
+                member = self._archive.getinfo(name)
+                return [member.file_size, member.CRC]
+            found = (self._folder / name).stat()
+        except (KeyError, FileNotFoundError):
+            raise DataError(f"no picture {name[:200]!r} in {self.place}; add it") from None
+        return [found.st_size, found.st_mtime_ns]
+
     def read(self, name: str, place: str) -> bytes:
         """The encoded picture of that name.
 

@@ -5,14 +5,17 @@ belong here: the form of a recipe (recipe/loading.py), what stored work a recipe
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from synthvlm_core.captions import files
+from synthvlm_core import lfs
+from synthvlm_core.captions import files, judging
 from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation import evaluated, perplexity
 from synthvlm_core.models import fitting, weights
@@ -21,7 +24,7 @@ from synthvlm_core.parts.locations import locate
 from synthvlm_core.parts.part import Context, Part
 from synthvlm_core.parts.rule import Rule
 from synthvlm_core.parts.section import Location, Model, Section
-from synthvlm_core.parts.source import Source
+from synthvlm_core.parts.source import InputFile, Source
 from synthvlm_core.recipe.loading import Draft
 from synthvlm_core.recipe.sections import Recipe, Training
 from synthvlm_core.recipe.types import annotation_of, section_of
@@ -33,6 +36,8 @@ Level = Literal["wrong", "not applied", "needed"]
 
 DECODED = 500
 """Pictures of the instruction mix that are decoded, evenly from all of it; training decodes every one."""
+FIRST_ROWS = 100
+"""Rows of the first file of a source that are read."""
 LEFT_OUT = (Rule, Benchmark)
 """Parts that a run leaves out where they are unavailable, and says so. It stops at any other."""
 
@@ -71,7 +76,7 @@ class _Found:
 
 
 def problems(draft: Draft) -> list[Problem]:
-    """Everything that is wrong or missing, in the order of the recipe's keys. Reads no weights and no captions.
+    """Everything that is wrong or missing, in the order of the recipe's keys. Reads no weights and few captions.
 
     Of a draft that is no recipe yet also what keeps it from being one, in the order of files and lines.
     """
@@ -149,11 +154,42 @@ def _source(source: Source, key: str, where: Context) -> Iterator[_Found]:
         if Location("files") in field.metadata:
             found += _patterns(source.name, getattr(source, name), f"{key}.{name}", where)
     yield from found
-    if not found:  # then they must fit together as well
-        try:
-            files.input_files(source, where.folder)
-        except Mendable as error:
-            yield _Found("wrong", key, str(error))
+    if found:
+        return
+    try:  # then they must fit together as well
+        inputs = files.input_files(source, where.folder)
+    except Mendable as error:
+        yield _Found("wrong", key, str(error))
+        return
+    if (why := _first_rows(source, inputs)) is not None:
+        column = re.search(r"\bcolumns\.[a-z]+", why)  # readers say which one is at fault
+        yield _Found("wrong", f"{key}.{column[0] if column else 'files'}", why)
+
+
+def _first_rows(source: Source, inputs: Sequence[InputFile]) -> str | None:
+    """What is wrong with the first rows of a source, None if some are captions. What is read together with other files
+    may be read whole, so it is left to the run."""
+    local = [Path(url) for file in inputs for url in (file.url, *file.companions) if "://" not in url]
+    if (pointers := lfs.told(dict.fromkeys(local))) is not None:
+        return pointers
+    first = inputs[0]
+    if first.companions:
+        return None
+    try:
+        batch = next(judging.read(source, first, batch_rows=FIRST_ROWS), None)
+        if batch is None:
+            return f"{first.name} holds no row; put captions there, or take it out of the recipe"
+        if batch.captions.num_rows:
+            return None
+        reason = Counter(batch.quarantined["reason"].to_pylist()).most_common(1)[0][0]
+        looks = judging.looks_like(first)
+    except Mendable as error:
+        return str(error)
+    like = f"; it looks like {looks}" if looks else ""
+    return (
+        f"{first.name}: none of its first {batch.rows:,} rows is a caption ({reason}){like}. Correct the source's "
+        "format or columns"
+    )
 
 
 def _patterns(source: str, patterns: Any, key: str, where: Context) -> Iterator[_Found]:

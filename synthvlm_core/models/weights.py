@@ -316,7 +316,9 @@ def whole(cls: Any, weights: Weights, key: str = "model") -> Any:
     found, told = cls.from_pretrained(
         weights.location, **weights.arguments(), output_loading_info=True, ignore_mismatched_sizes=True
     )
-    wrong = [f"{name} is {tuple(here)} and must be {tuple(wanted)}" for name, here, wanted in told["mismatched_keys"]]
+    wrong = [
+        f"{name} is {tuple(here)} and must be {tuple(wanted)}" for name, here, wanted in sorted(told["mismatched_keys"])
+    ]
     wrong += [f"{name} is missing" for name in sorted(told["missing_keys"])]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthvlm_core.errors import meant
+from synthvlm_core.parts.section import NAME_PATTERN
 from synthvlm_core.recipe.documents import EXTENDS
 from synthvlm_core.recipe.places import Document, location_of, place_of
 from synthvlm_core.recipe.sections import Recipe
@@ -75,6 +76,11 @@ def _explain(documents: tuple[Document, ...], values: Any, problem: Any) -> list
         location = (*location, problem["ctx"]["discriminator"].strip("'"))
         room = room_of(annotation_at(values, location[:-1]))
         message = f"missing; {_allowed(', '.join(room.parts) if room else '')}"
+    elif kind == "too_short":
+        least = problem["ctx"]["min_length"]
+        message, shown = f"is empty; give at least {'one' if least == 1 else least}", ""
+    elif kind == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
+        message = "a name is small letters a to z and digits, with single . _ - between them"
     elif kind == "literal_error":
         message = _allowed(problem["ctx"]["expected"])
         shown += meant(given, _words(problem["ctx"]["expected"]))

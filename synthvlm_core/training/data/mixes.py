@@ -26,10 +26,8 @@ from synthvlm_core.store.documents import Count, document
 from synthvlm_core.store.objects import DamagedObject, Store
 from synthvlm_core.training.data.instructions import MAX_ROW_CHARACTERS, checked_turns
 from synthvlm_core.training.data.pictures import Pictures
-from synthvlm_core.training.data.rows import DataError
+from synthvlm_core.training.data.rows import TOLD, DataError, together
 
-TOLD = 50
-"""Rows that are named one by one; of the others the number is told."""
 _VERSION = 1
 """Raised when rows or pictures are refused that were not before."""
 _REPORTED = 1000
@@ -111,12 +109,7 @@ class Mix:
 
     def told(self) -> str | None:
         """All that is wrong, in words; None if nothing is."""
-        if len(self.wrong) < 2:
-            return next(iter(self.wrong.values()), None)
-        rows = [(row, self.wrong[row]) for row in sorted(self.wrong)]
-        lines = [f"  {words.removeprefix(f'{self.path}, ')}" for _, words in rows if words is not None]
-        more = [f"  and {len(rows) - len(lines):,} more"] if len(rows) > len(lines) else []
-        return "\n".join([f"{self.path}: {len(rows):,} rows cannot be used:", *lines, *more])
+        return together(self.path, [self.wrong[row] for row in sorted(self.wrong)])
 
     def _take(self, row: Any) -> None:
         try:

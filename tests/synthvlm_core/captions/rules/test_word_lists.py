@@ -69,7 +69,7 @@ def test_an_unusable_file_is_refused_by_name(tmp_path: Path, name: str, content:
 
 @pytest.mark.parametrize("spec", ["missing.txt", ".", "nosuchprotocol://x/words.txt"])
 def test_a_list_that_cannot_be_read_is_refused_by_name(spec: str) -> None:
-    with pytest.raises(Mendable, match="cannot be read|Protocol not known") as caught:
+    with pytest.raises(Mendable, match=r"cannot be read|Protocol not known") as caught:
         word_lists.load(spec)
     assert spec in str(caught.value)
 

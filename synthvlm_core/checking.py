@@ -258,6 +258,8 @@ def _folder_of(model: Model, where: Context) -> Path | None:
 def _model(model: Model, key: str, where: Context) -> Iterator[_Found]:
     try:
         found = weights.resolve(model, where.folder, key)
+        if found.local:
+            weights.refuse_cut(Path(found.location), f"{key}.id")
         fetched = not found.local and not weights.is_cached(found)
     except ValueError as error:  # a Mendable, or the hub's own for an id that cannot be one
         why = str(error)

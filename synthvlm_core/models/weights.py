@@ -174,10 +174,18 @@ def refuse_strange(root: Path, key: str) -> None:
             )
     if not kinds:
         raise RecipeError(f"{key}: {root} holds no weights: no .safetensors file in it or below it")
-    if cut := [str(path) for path in sorted(root.rglob("*.safetensors")) if not _is_whole(path)]:
-        raise RecipeError(f"{key}: {', '.join(cut)}: cut short, or no safetensors; get it anew")
     if (sentences := _sentencepiece(root)) is not None and not all(map(machine.has, SENTENCEPIECE)):
         raise RecipeError(f"{key}: {sentences}")
+
+
+def refuse_cut(root: Path, key: str) -> None:
+    """Refuse a folder whose weights are not whole, as far as their heads tell.
+
+    Raises:
+        RecipeError: naming all files that are cut short.
+    """
+    if cut := [str(path) for path in sorted(root.rglob("*.safetensors")) if not _is_whole(path)]:
+        raise RecipeError(f"{key}: {', '.join(cut)}: cut short, or no safetensors; get it anew")
 
 
 def _is_whole(path: Path) -> bool:
@@ -212,9 +220,11 @@ def opened(model: Model, folder: str, key: str = "model") -> Iterator[Weights]:
     """A model's folder to load from, a hub id's fetched before; until the end nothing comes from anywhere else.
 
     Raises:
-        RecipeError: as `resolve`; if a hub's files cannot be had; if the folder reaches out or does not load.
+        RecipeError: as `resolve`; if a hub's files cannot be had or weights are cut short; if the folder reaches out or
+            does not load.
     """
     found = fetched(resolve(model, folder, key), key)
+    refuse_cut(Path(found.location), f"{key}.id")
     with closed(Path(found.location), f"{key}.id"):
         yield found
 

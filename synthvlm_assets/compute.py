@@ -22,7 +22,9 @@ from dagster_pipes import PipesDefaultMessageWriter
 from synthvlm_assets import process
 from synthvlm_assets.metadata import Metadata
 from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.errors import Mendable
 from synthvlm_core.findings import Finding
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe import loading
 from synthvlm_core.stages import Stage
 from synthvlm_core.store import temporary
@@ -40,12 +42,15 @@ CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.
 
 @contextlib.contextmanager
 def tried_again(context: dg.OpExecutionContext) -> Iterator[None]:
-    """Ask Dagster for another try of a step where that may help.
+    """Ask Dagster for another try of a step where that may help; what a person must mend is told, once.
 
     No `RetryPolicy` does this: Dagster applies one to steps of runs that are being canceled, too.
     """
     try:
-        yield
+        with in_words():
+            yield
+    except Mendable as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
     except Exception as error:
         if isinstance(error, dg.Failure) and not error.allow_retries:
             raise
@@ -112,9 +117,8 @@ def _run(context: dg.OpExecutionContext, stage: Stage, task: Sequence[str]) -> d
                 meanwhile=reader.read,
             )
             reader.read()
-    for message in session.get_custom_messages():
-        if "failure" in message:
-            raise dg.Failure(str(message["failure"]), allow_retries=False)
+    if ended.status == process.FAILED:
+        raise dg.Failure(ended.doing, allow_retries=False)
     if ended.status != 0:
         raise _death(context, stage, ended)
     return session

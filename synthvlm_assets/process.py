@@ -32,6 +32,9 @@ _WAIT_SECONDS = 0.05
 _LOOK_SECONDS = 0.2
 _DESCRIPTORS = "SYNTHVLM_PROCESS"
 _NOTE_BYTES = 2048
+_LAST_WORDS_BYTES = 65536
+FAILED = 3
+"""The exit status of a process whose last words say what a person must mend."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Ended:
     status: int
     """Its exit status; minus the signal's number if a signal ended it."""
     doing: str
-    """What it told last."""
+    """What it told last; with status `FAILED` what a person must mend."""
     silent_seconds: float = 0.0
     """How long it had told nothing new when it was ended for that, else 0."""
     held_bytes: int = 0
@@ -66,6 +69,7 @@ def run(
         meanwhile: called some times a second while it runs.
     """
     with tempfile.TemporaryFile(prefix="synthvlm-") as note, _Lifeline() as lifeline:
+        os.write(note.fileno(), bytes(_LAST_WORDS_BYTES))  # room for last words that the disk is full
         environment = {**environment, _DESCRIPTORS: f"{lifeline.far} {note.fileno()}"}
         process = lifeline.start(command, environment, note.fileno())
         told, told_at, looked_at = "", time.monotonic(), 0.0
@@ -95,8 +99,17 @@ class Teller:
 
     def tell(self, doing: str) -> None:
         """Overwrite what was told before. Costs a microsecond; waits for nobody."""
-        text = f"{os.getpid()} {doing}".encode(errors="replace")[:_NOTE_BYTES]
-        os.pwrite(self._note, text.ljust(_NOTE_BYTES, b"\0"), 0)
+        self._write(doing, _NOTE_BYTES)
+
+    def fail(self, words: str) -> NoReturn:
+        """End the process with its last words: what a person must mend. They come through even where the disk is full
+        and nothing else can be written."""
+        self._write(words, _LAST_WORDS_BYTES)
+        sys.exit(FAILED)
+
+    def _write(self, words: str, room: int) -> None:
+        text = f"{os.getpid()} {words}".encode(errors="replace")[:room]
+        os.pwrite(self._note, text.ljust(room, b"\0"), 0)
 
 
 def under_guard() -> Teller:
@@ -202,7 +215,8 @@ class _Lifeline:
 
 def _read(note: int) -> tuple[int, str]:
     """The worker's process id, 0 if it has none yet, and what it told last."""
-    worker, _, doing = os.pread(note, _NOTE_BYTES, 0).rstrip(b"\0").decode(errors="replace").partition(" ")
+    told = os.pread(note, _LAST_WORDS_BYTES, 0).partition(b"\0")[0]
+    worker, _, doing = told.decode(errors="replace").partition(" ")
     return int(worker or 0), doing or "starting"
 
 

@@ -6,8 +6,8 @@ by compute.py, under a guard (process.py), as
     python -m synthvlm_assets.worker <stage> make <module>:<what is shown of it>
     python -m synthvlm_assets.worker <stage> check <module>:<property> ...
 
-A failure that a person can mend (a bad file, a missing input) is reported as a message and ends the process with
-status 0; the asset turns it into a Failure without retries. Anything else is a crash with a traceback.
+A failure that a person can mend (a bad file, a missing input, a full disk) becomes the process's last words; the asset
+turns them into a Failure without retries. Anything else is a crash with a traceback.
 """
 
 import os
@@ -29,7 +29,8 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 
 from synthvlm_assets import progress
 from synthvlm_core import graph
-from synthvlm_core.errors import MENDABLE
+from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import in_words
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe import loading
 from synthvlm_core.stages import Stage
@@ -41,20 +42,31 @@ PROGRESS_EVENTS = 20
 
 def main(teller: process.Teller, name: str, task: str, *places: str) -> None:
     """Make or check a stage as Dagster asked for it and report what came of it."""
-    with open_dagster_pipes() as pipes:
-        try:
-            recipe, store = loading.loads(pipes.get_extra("recipe")), Store(pipes.get_extra("store"))
-            stage = graph.stage(name)(store, recipe, pipes.get_extra("partition"))
-            if task == "make":
-                make(stage, places[0], teller, pipes)
-        except MENDABLE as error:
-            pipes.report_custom_message({"failure": f"{type(error).__name__}: {error}"})
-            return
-        if task == "check":
-            note = progress.noting(stage.name, stage.partition)
-            for number, place in enumerate(places):
-                note("checks", number, len(places))
-                check(stage, place, teller, pipes)
+    failure: Mendable | None = None
+    try:
+        with in_words(), open_dagster_pipes() as pipes:
+            try:
+                with in_words():
+                    run(teller, pipes, name, task, *places)
+            except Mendable as error:  # caught within, since Pipes would report a traceback
+                failure = error
+    except Mendable as error:  # messages cannot be written
+        failure = failure or error
+    if failure is not None:
+        teller.fail(f"{type(failure).__name__}: {failure}")
+
+
+def run(teller: process.Teller, pipes: PipesContext, name: str, task: str, *places: str) -> None:
+    """Make a stage, or look at its properties one after the other."""
+    recipe, store = loading.loads(pipes.get_extra("recipe")), Store(pipes.get_extra("store"))
+    stage = graph.stage(name)(store, recipe, pipes.get_extra("partition"))
+    if task == "make":
+        make(stage, places[0], teller, pipes)
+        return
+    note = progress.noting(stage.name, stage.partition)
+    for number, place in enumerate(places):
+        note("checks", number, len(places))
+        check(stage, place, teller, pipes)
 
 
 def make(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) -> None:

@@ -5,12 +5,14 @@ Belongs here: arguments and what is printed. Does not belong here: finding anyth
 
 import os
 from collections.abc import Iterator, Sequence
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synthvlm_core import checking
-from synthvlm_core.errors import MENDABLE, Mendable
+from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe import documents, loading
 from synthvlm_core.store.objects import Store
 
@@ -36,20 +38,20 @@ def main() -> None:
 @app.command(short_help="Tell what is wrong with a recipe.")
 def check(recipe: Recipe) -> None:
     """Tell everything that is wrong with a recipe or that this installation cannot do, before anything is spent."""
-    loaded = _load(recipe)
-    found = checking.problems(loaded)
+    draft = _read(recipe)
+    found = checking.problems(draft)
     for level, heading in _HEADINGS.items():
         lines = list(_grouped([problem for problem in found if problem.level == level]))
         if lines:
-            _say(f"{heading}:", *(f"  {line}" for line in lines), "")
+            _say(f"{heading}:", *(indent(line, "  ") for line in lines), "")
     wrong = sum(problem.level == "wrong" for problem in found)
-    name = loaded.recipe.name
+    name = draft.section("name") or recipe
     if not wrong:
         _say(f"{name}: can run here")
         return
     _say(f"{name}: cannot run yet, {wrong} {'thing is' if wrong == 1 else 'things are'} to be mended")
-    if loaded.documents[0].path.parent == documents.PRESETS:
-        _say(f"To name your own files, write a recipe that begins with `extends: {loaded.documents[0].path.stem}`.")
+    if draft.documents[0].path.parent == documents.PRESETS:
+        _say(f"To name your own files, write a recipe that begins with `extends: {draft.documents[0].path.stem}`.")
     raise typer.Exit(1)
 
 
@@ -61,10 +63,10 @@ def plan(recipe: Recipe, store: Location = "store") -> None:
     """Count what a recipe would do to a store, and do nothing: new, reused, drawn again, thrown out; what trains."""
     from synthvlm_core import plan as planning
 
-    loaded = _load(recipe)
     try:
-        found = planning.plan(_open(store), loaded.recipe)
-    except MENDABLE as error:
+        with in_words():
+            found = planning.plan(Store(store), loading.load(recipe))
+    except Mendable as error:
         raise _stop(error) from error
     for source in found.sources:
         _say(*_source_lines(source))
@@ -158,17 +160,11 @@ def _variant_line(found: "VariantPlan") -> str:
     return f"model {found.name}: trains{' if its set changes' if found.trains is None else ''}, {how}"
 
 
-def _open(store: str) -> Store:
+def _read(recipe: str) -> loading.Draft:
     try:
-        return Store(store)
-    except (ImportError, ValueError) as error:  # a protocol that nobody knows, or whose package is not installed
-        raise Mendable(f"--store {store}: {error}") from error
-
-
-def _load(recipe: str) -> loading.Loaded:
-    try:
-        return loading.load_with_places(recipe)
-    except MENDABLE as error:
+        with in_words():
+            return loading.read(recipe)
+    except Mendable as error:
         raise _stop(error) from error
 
 

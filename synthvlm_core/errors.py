@@ -1,7 +1,8 @@
 """Errors that a person can mend.
 
 Belongs here: the base of every error whose message says what is wrong and what to do, and what many such messages
-say alike. Does not belong here: errors of the program itself, which crash with a traceback and may be tried again.
+say alike. Does not belong here: what the machine refuses (machine.py); errors of the program itself, which crash with a
+traceback and may be tried again.
 """
 
 import difflib
@@ -19,10 +20,6 @@ class RecipeError(Mendable):
 
 class NotMaterialized(Mendable, LookupError):
     """A stage was asked for that has not run for these inputs; the message names the one to run."""
-
-
-MENDABLE = (Mendable, FileNotFoundError, PermissionError)
-"""What callers tell a person without trying again. Anything else is worth a traceback and another try."""
 
 
 def meant(given: Any, known: Iterable[str]) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
-from synthvlm_core.errors import MENDABLE
+from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation.evaluated import Evaluation
 from synthvlm_core.findings import Finding
 from synthvlm_core.images.synthetic import SyntheticImages
+from synthvlm_core.machine import in_words
 from synthvlm_core.release import verdict
 from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.scoring.scored import ScoredPairs
@@ -42,6 +43,7 @@ def look(stage: Stage, holds: Callable[[Any], Finding]) -> Finding:
     if isinstance(stage, Synthvlm100k):
         return verdict.look(stage, holds)
     try:
-        return holds(stage)
-    except MENDABLE as error:
+        with in_words():
+            return holds(stage)
+    except Mendable as error:
         return Finding(False, str(error))

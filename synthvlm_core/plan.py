@@ -321,7 +321,7 @@ def _released(stage: Synthvlm100k, manifest: dict[str, Any] | None) -> Iterator[
         if file["name"].startswith(f"{HuggingFace.folder}/"):
             path = f"{stage.location}/{file['name']}"
             try:
-                with stage.store.fs.open(path, "rb") as handle:
+                with stage.store.at(path), stage.store.fs.open(path, "rb") as handle:
                     yield pq.ParquetFile(handle).read(columns=PAIR_IDS.names)
             except (OSError, pa.ArrowException) as error:
                 where = stage.store.unstrip(path)

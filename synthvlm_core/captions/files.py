@@ -132,10 +132,22 @@ def resolve(source: str, patterns: Sequence[str], folder: str) -> list[Found]:
 def _nothing(pattern: str, folder: str) -> str:
     """A pattern without files, and what may be meant."""
     remote = "://" in pattern
+    if remote and (bucket := _missing_bucket(pattern)):
+        return f"{pattern} matches no file: there is no bucket {bucket}, or it may not be seen. Correct the name"
     if not remote and os.path.isdir(os.path.join(os.path.abspath(folder), os.path.expanduser(pattern))):
         return f"{pattern} is a folder. Name its files: {pattern.rstrip('/')}/*"
     where = "" if remote or os.path.isabs(pattern) else f" (looked in {os.path.abspath(folder)})"
     return f"{pattern} matches no file{where}. Put the files there or correct the recipe"
+
+
+def _missing_bucket(pattern: str) -> str | None:
+    """The bucket of a pattern that matches nothing, if that is why."""
+    bucket = pattern.partition("://")[2].partition("/")[0]
+    if pattern.partition("://")[0].lower() not in _LISTED:
+        return None
+    with opening.blame(pattern):
+        filesystem, _ = access.filesystem(pattern)
+        return None if filesystem.exists(bucket) else bucket
 
 
 def _is_unicode(name: str) -> bool:

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from synthvlm_core import hashing
 from synthvlm_core.captions import files, judging
-from synthvlm_core.errors import Mendable, NotMaterialized
+from synthvlm_core.errors import NotMaterialized
 from synthvlm_core.hashing import ContentHash
 from synthvlm_core.parts.locations import shown
 from synthvlm_core.parts.section import definition, named
@@ -140,7 +140,7 @@ class RawCaptions(Stage):
         now = _file_keys(files.input_files(self.source, self.recipe.folder))
         try:
             before = [file["key"] for file in self.manifest["files"]]
-        except Mendable:  # never read, or the manifest is damaged: read again
+        except (NotMaterialized, DamagedObject):  # never read, or the manifest is damaged: read again
             before = []
         return None if now == before else hashing.of_json([reader_key(self.source), now])
 

@@ -3,6 +3,7 @@
 Belongs here: the texts, both measurements, their ratio. Does not belong here: perplexity itself (models/language.py).
 """
 
+import codecs
 import math
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ BATCH = 64
 
 
 def read_texts(file: Path) -> list[str]:
-    """Texts of a UTF-8 file, one a line; empty lines are none.
+    """Texts of a UTF-8 file, one a line; empty lines and a byte order mark are none.
 
     Raises:
         Mendable: naming file and line, if one is no UTF-8 or there are fewer than two texts.
     """
     texts = []
-    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(file.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         try:
             text = line.decode().removesuffix("\r")
         except UnicodeDecodeError as error:

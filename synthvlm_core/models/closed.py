@@ -18,11 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synthvlm_core import machine
 from synthvlm_core.errors import Mendable, RecipeError
 
 ADAPTER = "adapter_config.json"
 MAX_CONFIG_BYTES = 4_000_000
 """Of a JSON file that is looked into; larger ones are vocabularies."""
+MAX_WORDS = 400
+"""Characters that are told of what a loader says; some list all models that there are."""
 _REACHING = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"})
 
 
@@ -81,10 +84,15 @@ def closed(root: Path, where: str) -> Iterator[None]:
             yield
     except Mendable:
         raise
-    # what loaders make of foreign configurations of any shape and of weights cut short
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+    # what loaders make of foreign configurations of any shape, of weights cut short and of packages that they lack
+    except (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError),
+    ) as error:
+        if machine.refusal(error) is not None:
+            raise
         if not tried:
-            raise RecipeError(f"{where}: {root} does not load from its own files: {error}") from error
+            what = " ".join(str(error).split())[:MAX_WORDS]
+            raise RecipeError(f"{where}: {root} does not load from its own files: {what}") from error
     finally:
         _here.tried = before
     if tried:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from synthvlm_core import hashing
 from synthvlm_core.errors import RecipeError
+from synthvlm_core.models import fitting
 from synthvlm_core.models import weights as models
 from synthvlm_core.models.closed import closed
 from synthvlm_core.recipe.sections import Recipe, Variant
@@ -102,18 +103,30 @@ def build(recipe: Recipe, variant: Variant, image_aspect: Literal["crop", "pad"]
         image_aspect: what the processor does to a picture that is no square; see `TrainingStage`.
 
     Raises:
-        RecipeError: if weights are missing or must not be loaded, or as `assemble`.
+        RecipeError: if weights are missing or must not be loaded, the two do not fit the recipe or each other, or as
+            `assemble`.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
+    from transformers import AutoModelForCausalLM, CLIPVisionModel
 
     training = recipe.training
     with models.opened(training.vision_tower, recipe.folder, "training.vision_tower") as seeing:
-        tower = CLIPVisionModel.from_pretrained(seeing.location, **seeing.arguments())
+        for at, wrong in fitting.tower(Path(seeing.location), training):
+            raise RecipeError(f"training.{at}: {wrong}")
+        tower = models.whole(CLIPVisionModel, seeing, "training.vision_tower")
         images = _image_processor(seeing.location, seeing.file_arguments(), pad=image_aspect == "pad")
     key = f"training.variants.{variant.name}.language_model"
     with models.opened(variant.language_model, recipe.folder, key) as speaking:
-        language = AutoModelForCausalLM.from_pretrained(speaking.location, **speaking.arguments())
-        tokenizer = AutoTokenizer.from_pretrained(speaking.location, **speaking.file_arguments())
+        for at, wrong in fitting.language(Path(speaking.location), training):
+            raise RecipeError(f"{key}.id: {wrong}" if at == "id" else f"training.{at}: {wrong}")
+        tokenizer = models.tokenizer(speaking, key)
+        if tokenizer.eos_token_id is None:
+            raise RecipeError(f"{key}.id: the tokenizer of {speaking.location} has no end token; take another model")
+        language = models.whole(AutoModelForCausalLM, speaking, key)
+        if not all(hasattr(language, part) for part in ("model", "lm_head")):
+            raise RecipeError(
+                f"{key}.id: {speaking.location} is a {type(language).__name__}, which has no `model` and `lm_head` to "
+                "put a projector before; take one built like Llama, Mistral or Qwen2"
+            )
     return assemble(
         tower, language, tokenizer, images, feature_layer=training.feature_layer, seed=projector_seed(recipe.seed)
     )

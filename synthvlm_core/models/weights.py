@@ -12,13 +12,14 @@ run.
 import contextlib
 import functools
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthvlm_core import hashing
+from synthvlm_core import hashing, lfs, machine
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.models.closed import closed, named_elsewhere
 from synthvlm_core.parts.locations import PACKAGE, locate
@@ -28,6 +29,11 @@ from synthvlm_core.parts.section import Weights as Identify
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 IDENTIFYING = frozenset({".safetensors", ".json", ".txt", ".model"})
 """Suffixes of weights, configurations and tokenizers. A model card may change without a new model."""
+
+MAX_HEAD_BYTES = 100_000_000
+"""Of a safetensors file, as its library bounds it."""
+SENTENCEPIECE = ("sentencepiece", "google.protobuf")
+"""What reads a tokenizer.model that has no tokenizer.json beside it."""
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
 """What is fetched of any hub repository: configurations and tokenizers."""
@@ -147,8 +153,11 @@ def refuse_strange(root: Path, key: str) -> None:
 
     Raises:
         RecipeError: if a folder of the tree holds pickled checkpoints and no safetensors, if there are no weights at
-            all, or if a configuration names another model that its loader would follow.
+            all, if files are pointers of Git LFS or a tokenizer needs what is not installed, or if a configuration
+            names another model that its loader would follow.
     """
+    if (pointers := lfs.told(path for path in sorted(root.rglob("*")) if path.suffix in IDENTIFYING)) is not None:
+        raise RecipeError(f"{key}: {pointers}")
     if (elsewhere := named_elsewhere(root)) is not None:
         raise RecipeError(f"{key}: {elsewhere}")
     kinds: dict[Path, set[str]] = {}
@@ -165,6 +174,45 @@ def refuse_strange(root: Path, key: str) -> None:
             )
     if not kinds:
         raise RecipeError(f"{key}: {root} holds no weights: no .safetensors file in it or below it")
+    if (sentences := _sentencepiece(root)) is not None and not all(map(machine.has, SENTENCEPIECE)):
+        raise RecipeError(f"{key}: {sentences}")
+
+
+def refuse_cut(root: Path, key: str) -> None:
+    """Refuse a folder whose weights are not whole, as far as their heads tell.
+
+    Raises:
+        RecipeError: naming all files that are cut short.
+    """
+    if cut := [str(path) for path in sorted(root.rglob("*.safetensors")) if not _is_whole(path)]:
+        raise RecipeError(f"{key}: {', '.join(cut)}: cut short, or no safetensors; get it anew")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file has the size that its head says, which is all that is read."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size, MAX_HEAD_BYTES):
+            return False
+        try:
+            head = json.loads(file.read(length))
+            ends = [value["data_offsets"][1] for name, value in head.items() if name != "__metadata__"]
+        except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
+            return False
+    return size == 8 + length + max(ends, default=0)
+
+
+def _sentencepiece(root: Path) -> str | None:
+    """What it takes to read a tokenizer that is a sentencepiece model alone, as Vicuna's; None where there is none."""
+    for path in sorted(root.rglob("*.model")):
+        if not (path.parent / "tokenizer.json").is_file():
+            return (
+                f"{path} is a tokenizer of sentencepiece without a tokenizer.json beside it, and what reads it is not "
+                f"installed ({' and '.join(SENTENCEPIECE)}, of versions that fit each other); "
+                "pip install 'synthvlm[sentencepiece]'"
+            )
+    return None
 
 
 @contextlib.contextmanager
@@ -172,9 +220,11 @@ def opened(model: Model, folder: str, key: str = "model") -> Iterator[Weights]:
     """A model's folder to load from, a hub id's fetched before; until the end nothing comes from anywhere else.
 
     Raises:
-        RecipeError: as `resolve`; if a hub's files cannot be had; if the folder reaches out or does not load.
+        RecipeError: as `resolve`; if a hub's files cannot be had or weights are cut short; if the folder reaches out or
+            does not load.
     """
     found = fetched(resolve(model, folder, key), key)
+    refuse_cut(Path(found.location), f"{key}.id")
     with closed(Path(found.location), f"{key}.id"):
         yield found
 
@@ -237,12 +287,56 @@ def causal_language_model(model: Model, folder: str, key: str = "model") -> tupl
     Raises:
         RecipeError: as `opened`.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     with opened(model, folder, key) as found:
-        tokenizer = AutoTokenizer.from_pretrained(found.location, **found.file_arguments())
-        loaded = AutoModelForCausalLM.from_pretrained(found.location, **found.arguments())
-    return loaded.to(device()).eval(), tokenizer
+        words = tokenizer(found, key)
+        loaded = whole(AutoModelForCausalLM, found, key)
+    return loaded.to(device()).eval(), words
+
+
+def tokenizer(weights: Weights, key: str = "model") -> Any:
+    """A folder's tokenizer, of the kind that tells where in a text its tokens stand. To be called within `opened`.
+
+    Raises:
+        RecipeError: if there is none such, or what reads it is not installed.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(weights.location, **weights.file_arguments())
+    except (ValueError, ImportError) as error:
+        if (sentences := _sentencepiece(Path(weights.location))) is not None:
+            raise RecipeError(f"{key}.id: {sentences}") from error
+        raise
+    if not found.is_fast:
+        raise RecipeError(
+            f"{key}.id: the {type(found).__name__} of {weights.location} does not tell where tokens stand in a text; "
+            "take a model whose folder has a tokenizer.json"
+        )
+    return found
+
+
+def whole(cls: Any, weights: Weights, key: str = "model") -> Any:
+    """A folder's model of transformers, every weight from its files. To be called within `opened`.
+
+    Raises:
+        RecipeError: if weights are missing or of other shapes: the loader would fill in random ones.
+    """
+    found, told = cls.from_pretrained(
+        weights.location, **weights.arguments(), output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    wrong = [
+        f"{name} is {tuple(here)} and must be {tuple(wanted)}" for name, here, wanted in sorted(told["mismatched_keys"])
+    ]
+    wrong += [f"{name} is missing" for name in sorted(told["missing_keys"])]
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise RecipeError(
+            f"{key}.id: the weights in {weights.location} are not those of its config.json ({'; '.join(wrong[:3])}"
+            f"{more}); get the folder anew"
+        )
+    return found
 
 
 @functools.cache

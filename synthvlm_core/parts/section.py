@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from synthvlm_core import hashing
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64)]
+NAME_PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 

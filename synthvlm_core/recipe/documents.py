@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from synthvlm_core import lfs
 from synthvlm_core.errors import RecipeError, meant
 from synthvlm_core.parts.locations import is_relative
 from synthvlm_core.parts.section import Location, Section
@@ -103,6 +104,8 @@ def _moved(name: str, location: Location, home: Path, folder: Path) -> str:
 
 
 def _read(path: Path) -> Document:
+    if (pointer := lfs.told([path])) is not None:
+        raise RecipeError(pointer)
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_Plain)

@@ -4,12 +4,13 @@ Belongs here: the typed sections that every recipe has. Does not belong here: se
 the rooms), loading and explaining (loading.py), any number of a recipe (presets/*.yaml), any work (the stages).
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from synthvlm_core import hashing
-from synthvlm_core.errors import RecipeError
+from synthvlm_core.errors import RecipeError, meant
 from synthvlm_core.parts.benchmark import Benchmark
 from synthvlm_core.parts.format import Format
 from synthvlm_core.parts.generator import Generator
@@ -225,40 +226,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        _differ("sources", [source.name for source in self.sources])
-        _differ("scores", [score.column for score in self.scores])
-        known = [score.column for score in self.scores]
-        if WEIGHTED in known:
-            raise ValueError(f"scores: {WEIGHTED!r} is the sum of the others and no score's own name")
-        chosen = self.selection
-        for key, scores, more in (
-            ("selection.weights", chosen.weights, ()),
-            ("selection.floor", chosen.floor, (WEIGHTED,)),
-            ("selection.source_thresholds.mean", chosen.source_thresholds.mean, (WEIGHTED,)),
-            *(
-                (f"selection.source_thresholds.by_source.{name}.mean", found.mean, (WEIGHTED,))
-                for name, found in chosen.source_thresholds.by_source.items()
-            ),
-            *((f"selection.sets.{n}.weights", found.weights or {}, ()) for n, found in enumerate(chosen.sets)),
-        ):
-            for score in scores:
-                if score not in (*known, *more):
-                    raise ValueError(f"{key}: {score!r} is no score of this recipe; there are {[*known, *more]}")
-        sources = [source.name for source in self.sources]
-        for key, names in (
-            ("selection.source_thresholds.by_source", chosen.source_thresholds.by_source),
-            ("selection.may_be_empty", chosen.may_be_empty),
-        ):
-            for name in names:
-                if name not in sources:
-                    raise ValueError(f"{key}: {name!r} is no source of this recipe; there are {sources}")
-        sets = [found.name for found in chosen.sets]
-        for number, variant in enumerate(self.training.variants):
-            if variant.selection not in sets:
-                raise ValueError(
-                    f"training.variants.{number}.selection: {variant.selection!r} is no set of selection.sets; "
-                    f"there are {sets}"
-                )
+        found = list(misfits(self.sources, self.scores, self.selection, self.training))
+        if found:
+            raise ValueError("\n".join(found))
         return self
 
     @property
@@ -284,6 +254,63 @@ class Recipe(Section):
         return offered[name]
 
 
+def misfits(
+    sources: "tuple[AnySource, ...] | None",
+    scores: "tuple[AnyScore, ...] | None",
+    selection: Selection | None,
+    training: Training | None,
+) -> Iterator[str]:
+    """What does not fit together in a recipe, each with the key at fault. A section that is None is not looked at."""
+    if sources is not None and (wrong := _same("sources", [source.name for source in sources])):
+        yield wrong
+    if scores is not None:
+        if wrong := _same("scores", [score.column for score in scores]):
+            yield wrong
+        if WEIGHTED in [score.column for score in scores]:
+            yield f"scores: {WEIGHTED!r} is the sum of the others and no score's own name"
+    if selection is None:
+        return
+    if scores is not None:
+        known = [score.column for score in scores]
+        bounds = {
+            "selection.floor": selection.floor,
+            "selection.source_thresholds.mean": selection.source_thresholds.mean,
+            **{
+                f"selection.source_thresholds.by_source.{name}.mean": found.mean
+                for name, found in selection.source_thresholds.by_source.items()
+            },
+        }
+        weights = {
+            "selection.weights": selection.weights,
+            **{f"selection.sets.{n}.weights": found.weights or {} for n, found in enumerate(selection.sets)},
+        }
+        for key, named in (*weights.items(), *bounds.items()):
+            there = [*known, *([WEIGHTED] if key in bounds else [])]
+            for score in named:
+                if score not in there:
+                    yield f"{key}: {score!r} is no score of this recipe; there are {there}{meant(score, there)}"
+    if sources is not None:
+        there = [source.name for source in sources]
+        for key, names in (
+            ("selection.source_thresholds.by_source", selection.source_thresholds.by_source),
+            ("selection.may_be_empty", selection.may_be_empty),
+        ):
+            for name in names:
+                if name not in there:
+                    yield f"{key}: {name!r} is no source of this recipe; there are {there}{meant(name, there)}"
+    sets = [found.name for found in selection.sets]
+    for number, variant in enumerate(training.variants if training else ()):
+        if variant.selection not in sets:
+            yield (
+                f"training.variants.{number}.selection: {variant.selection!r} is no set of selection.sets; there are "
+                f"{sets}{meant(variant.selection, sets)}"
+            )
+
+
 def _differ(key: str, names: list[str]) -> None:
-    if len(set(names)) < len(names):
-        raise ValueError(f"{key}: names must differ, got {names}")
+    if wrong := _same(key, names):
+        raise ValueError(wrong)
+
+
+def _same(key: str, names: list[str]) -> str | None:
+    return f"{key}: names must differ, got {names}" if len(set(names)) < len(names) else None

@@ -16,8 +16,9 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from synthvlm_core import hashing
-from synthvlm_core.errors import MENDABLE, Mendable
+from synthvlm_core.errors import Mendable
 from synthvlm_core.findings import Finding
+from synthvlm_core.machine import in_words
 from synthvlm_core.release import checks
 from synthvlm_core.release.checks import Property
 from synthvlm_core.release.released import Synthvlm100k
@@ -42,9 +43,10 @@ class UnsoundSet(Mendable):
 def look(stage: Synthvlm100k, holds: Property) -> Finding:
     """Find out whether a property of a set holds, store what was found, and let `latest` follow."""
     try:
-        finding = holds(stage)
-        keep(stage, holds, finding)
-    except MENDABLE as error:
+        with in_words():
+            finding = holds(stage)
+            keep(stage, holds, finding)
+    except Mendable as error:
         return Finding(False, str(error))
     return finding
 

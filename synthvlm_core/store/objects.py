@@ -6,6 +6,7 @@ keeps them (the stages).
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import json
@@ -16,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import TypeAdapter, ValidationError
 
+from synthvlm_core import machine
 from synthvlm_core.errors import Mendable
 
 LEFTOVER_SECONDS = 60
@@ -40,10 +41,20 @@ class Store:
     Objects are small enough to be held in memory, at most a few hundred megabytes: they are built there and put
     once. On local disk that is a temporary file, fsync and a link; on object stores one put with create-if-absent.
     (Leaving an fsspec `open` for writing by an exception commits a truncated object, so nothing is written that way.)
+
+    A full disk, a missing right or bucket and the like are told as `machine.Unusable` by whatever meets them.
+
+    Raises:
+        Unusable: if nothing here reads such a URL.
     """
 
     def __init__(self, url: str) -> None:
-        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        try:
+            self.fs, root = machine.file_system(url)
+        except machine.Unusable as error:
+            raise machine.Unusable(f"store {error} (SYNTHVLM_STORE or --store)") from error
+        if url.lower().startswith(("http://", "https://")):
+            raise machine.Unusable(f"store {url}: nothing can be written over http (SYNTHVLM_STORE or --store)")
         self.root: str = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
         self._swept: set[Path] = set()
@@ -60,39 +71,26 @@ class Store:
         """The URL of a path as the file system wants it."""
         return str(self.fs.unstrip_protocol(path))
 
+    def at(self, path: str) -> contextlib.AbstractContextManager[None]:
+        """Say of what is refused in the block that it is about a path of the store; see `machine.at`."""
+        return machine.at(path if self.local else self.unstrip(path))
+
     def put(self, path: str, data: bytes) -> bool:
         """Create an object unless one is there. Returns whether this call created it."""
-        if self.local:
-            with self._unnamed(path, data) as (source, at):
-                try:
-                    os.link(source, path, src_dir_fd=at)
-                except FileExistsError:
-                    return False
-                except OSError as error:
-                    raise Mendable(
-                        f"{path}: this file system has no hard links ({error}), which whole writes need; "
-                        "put the store on another one"
-                    ) from error
-            _sync_folder(path)
-            return True
-        try:
-            self.fs.pipe_file(path, data, mode="create")
-        except OSError:  # servers spell "it is there already" differently; losing a race is no error
-            if self.fs.exists(path):
-                return False
-            raise
-        return True
+        with self.at(path):
+            return self._put(path, data)
 
     def replace(self, path: str, data: bytes) -> None:
         """Put an object in place of whatever is there; readers see the old one or the new one, whole."""
-        if self.local:
+        with self.at(path):
+            if not self.local:
+                self.fs.pipe_file(path, data)
+                return
             with self._temporary(path, data) as temporary:
                 if Path(path).is_dir():
                     self.set_aside(path)
                 os.replace(temporary, path)
             _sync_folder(path)
-        else:
-            self.fs.pipe_file(path, data)
 
     def get(self, path: str) -> bytes:
         """All bytes of an object.
@@ -102,7 +100,8 @@ class Store:
             DamagedObject: if a folder stands in its place.
         """
         try:
-            return bytes(self.fs.cat_file(path))
+            with self.at(path):
+                return bytes(self.fs.cat_file(path))
         except NotADirectoryError as error:
             raise FileNotFoundError(path) from error
         except IsADirectoryError as error:
@@ -110,7 +109,8 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether there is an object."""
-        return bool(self.fs.exists(path))
+        with self.at(path):
+            return bool(self.fs.exists(path))
 
     def put_json(self, path: str, value: Any) -> None:
         """Replace an object by a JSON document, readable by people."""
@@ -148,7 +148,8 @@ class Store:
         A folder of such a name stands where an object should be: whoever reads it is told.
         """
         try:
-            entries = self.fs.ls(folder, detail=True)
+            with self.at(folder):
+                entries = self.fs.ls(folder, detail=True)
         except FileNotFoundError:
             return []
         names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries]
@@ -156,7 +157,7 @@ class Store:
 
     def remove(self, path: str) -> None:
         """Delete an object, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self.at(path):
             self.fs.rm_file(path)
 
     def set_aside(self, path: str) -> str:
@@ -166,10 +167,36 @@ class Store:
         target = f"{folder}/damaged/{name}"
         if self.local and Path(target).exists():
             target += f".{secrets.token_hex(4)}"
-        self.fs.makedirs(f"{folder}/damaged", exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another run may have moved it already
-            self.fs.mv(path, target, **({} if self.local else {"recursive": False}))
+        with self.at(target):
+            self.fs.makedirs(f"{folder}/damaged", exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another run may have moved it already
+                self.fs.mv(path, target, **({} if self.local else {"recursive": False}))
         return target
+
+    def _put(self, path: str, data: bytes) -> bool:
+        if self.local:
+            with self._unnamed(path, data) as (source, at):
+                try:
+                    os.link(source, path, src_dir_fd=at)
+                except FileExistsError:
+                    return False
+                except OSError as error:
+                    if machine.refusal(error) and error.errno != errno.EPERM:  # as those say that know no links
+                        raise
+                    raise Mendable(
+                        f"{path}: this file system has no hard links ({error}), which whole writes need; "
+                        "put the store on another one"
+                    ) from error
+            _sync_folder(path)
+            return True
+        try:
+            self.fs.pipe_file(path, data, mode="create")
+        except OSError:  # servers spell "it is there already" differently; losing a race is no error
+            with contextlib.suppress(Exception):  # asked for a head, a server gives no reason: the first error does
+                if self.fs.exists(path):
+                    return False
+            raise
+        return True
 
     @contextlib.contextmanager
     def _unnamed(self, path: str, data: bytes) -> Iterator[tuple[Path, int | None]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from synthvlm_core import hashing
 from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import Unusable
 from synthvlm_core.store import temporary
 from synthvlm_core.store.documents import Files
 from synthvlm_core.store.objects import DamagedObject, Store
@@ -118,6 +119,8 @@ class Product:
         try:
             found = self.manifest(form)
             wrong = [] if found is None else self.damage()
+        except Unusable:
+            raise
         except Mendable as error:
             found, wrong = None, [str(error)]
         if wrong:
@@ -150,7 +153,8 @@ class Product:
             besides: names that may be there as well; one that ends in a slash is a folder.
         """
         root = f"{self.path}/"
-        found = [str(path).removeprefix(root) for path in self.store.fs.find(self.path)]
+        with self.store.at(self.path):
+            found = [str(path).removeprefix(root) for path in self.store.fs.find(self.path)]
         known = tuple(name for name in besides if name.endswith("/"))
         surplus = [
             name

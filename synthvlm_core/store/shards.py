@@ -129,7 +129,7 @@ class Folder:
         try:
             # on a bucket the default would read ahead, pictures and all; what is needed is asked for in few ranges
             options = {} if self.store.local else {"cache_type": "none"}
-            with self.store.fs.open(path, "rb", **options) as file:
+            with self.store.at(path), self.store.fs.open(path, "rb", **options) as file:
                 parquet = pq.ParquetFile(file, pre_buffer=True)
                 if self.table.is_current(parquet.schema_arrow):
                     wholes = {field.split(".")[0] for field in columns}

@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from synthvlm_core import machine
+
 _PREFIX = "synthvlm-"
 _LOCK = ".lock"
 UNLOCKED_SECONDS = 60
@@ -24,15 +26,21 @@ UNLOCKED_SECONDS = 60
 
 @contextlib.contextmanager
 def folder(what: str) -> Iterator[Path]:
-    """An empty folder for this user alone, below the folder for temporary files (TMPDIR), gone afterwards."""
+    """An empty folder for this user alone, below the folder for temporary files (TMPDIR), gone afterwards.
+
+    Raises:
+        Unusable: if the disk is full, of whatever works in it too.
+    """
     sweep()
-    descriptor, name = tempfile.mkstemp(_LOCK, f"{_PREFIX}{what}-")
+    with machine.at(tempfile.gettempdir()):
+        descriptor, name = tempfile.mkstemp(_LOCK, f"{_PREFIX}{what}-")
     lock = Path(name)
     made = lock.with_name(lock.name.removesuffix(_LOCK))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        made.mkdir(mode=0o700)
-        yield made
+        with machine.at(tempfile.gettempdir()):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            made.mkdir(mode=0o700)
+            yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
         lock.unlink(missing_ok=True)

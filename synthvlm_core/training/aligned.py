@@ -107,7 +107,7 @@ class ProjectorCheckpoint(Checkpoint):
         with self.released.parquet_files() as files:
             told = learn(
                 made,
-                Pairs(files, Words(made, settings.max_length)),
+                Pairs(files, Words(made, settings.max_length, "training.align.max_length")),
                 self.recipe,
                 "align",
                 parts={"projector"},

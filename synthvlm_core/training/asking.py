@@ -43,7 +43,7 @@ def ask(
     import torch
 
     longest_context = int(vlm.model.config.text_config.max_position_embeddings)
-    words = Words(vlm, longest_context)
+    words = Words(vlm, longest_context, "the context of the language model")
     tokenizer = vlm.tokenizer
     answers: list[str] = []
     for at in range(0, len(questions), batch_size):

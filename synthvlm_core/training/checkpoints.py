@@ -21,9 +21,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from synthvlm_core import hashing
+from synthvlm_core import hashing, machine
 from synthvlm_core.errors import Mendable
 from synthvlm_core.models.vlm import Vlm
+from synthvlm_core.parts.locations import locate
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.recipe.sections import Recipe, Variant
 from synthvlm_core.release import verdict
@@ -33,6 +34,8 @@ from synthvlm_core.store.documents import Count, Files, Hash, Json, document
 from synthvlm_core.store.objects import Store
 from synthvlm_core.store.products import Product
 from synthvlm_core.store.shards import MANIFEST
+from synthvlm_core.training.data import mixes
+from synthvlm_core.training.data.pictures import local_file
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +116,12 @@ class Checkpoint(Stage):
     def train(self, work: Path, out: Path, progress: Progress) -> dict[str, Any]:
         """Train, and write the checkpoint's files into `out`. Returns what the manifest tells of it."""
 
+    @cached_property
+    def instructions(self) -> Path:
+        """The recipe's instruction mix. Raises Mendable if it is not there."""
+        found = locate(self.recipe.training.instructions, self.recipe.folder)
+        return local_file(found, "training.instructions", "LLaVA's instruction JSON")
+
     @property
     def path(self) -> str:
         """Path of the checkpoint's folder in the store."""
@@ -142,7 +151,8 @@ class Checkpoint(Stage):
         Raises:
             NotMaterialized: if an input is not there yet.
             UnsoundSet: if the variant's set does not pass its checks.
-            DataError: if a row cannot be trained on.
+            DataError: if a row of the set or of the instruction mix cannot be trained on: both stages look at the whole
+                mix before the first step.
             TrainingDiverged: if the loss becomes infinite or NaN.
             DamagedProduct: if an input is altered.
         """
@@ -150,10 +160,11 @@ class Checkpoint(Stage):
             return self._kept(found)
         folder = (self._work or _work_folder(self.store)) / self.key
         verdict.refuse_unsound(self.released)
-        with _alone(folder):
+        with machine.at(folder), _alone(folder):
             # another process may have finished while this one waited
             if (found := self._empty_product().sound(self.form)) is not None:
                 return self._kept(found)
+            mixes.refuse_unsound(self.instructions, self.store, threads=self.recipe.threads, progress=progress)
             out = folder / "out"
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir(parents=True)

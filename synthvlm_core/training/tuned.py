@@ -16,7 +16,6 @@ from typing import Any
 
 from synthvlm_core.models import vlm
 from synthvlm_core.models.vlm import Vlm
-from synthvlm_core.parts.locations import locate
 from synthvlm_core.parts.section import definition, named
 from synthvlm_core.progress import Progress
 from synthvlm_core.recipe.sections import Recipe
@@ -25,7 +24,6 @@ from synthvlm_core.stages import Stage
 from synthvlm_core.training.aligned import ProjectorCheckpoint
 from synthvlm_core.training.checkpoints import Checkpoint
 from synthvlm_core.training.data.instructions import Instructions
-from synthvlm_core.training.data.pictures import local_file
 from synthvlm_core.training.data.words import Words
 from synthvlm_core.training.learning import learn
 
@@ -64,12 +62,6 @@ class VlmCheckpoint(Checkpoint):
         return self.aligned.released
 
     @cached_property
-    def instructions(self) -> Path:
-        """The recipe's instruction mix. Raises Mendable if it is not there."""
-        found = locate(self.recipe.training.instructions, self.recipe.folder)
-        return local_file(found, "training.instructions", "LLaVA's instruction JSON")
-
-    @cached_property
     def key(self) -> str:
         """As of every checkpoint. The mix counts by the content of its JSON, so that a moved file changes nothing; its
         pictures do not."""
@@ -89,7 +81,7 @@ class VlmCheckpoint(Checkpoint):
         self.aligned.put_into(made)
         rows = Instructions(
             self.instructions,
-            Words(made, settings.max_length),
+            Words(made, settings.max_length, "training.finetune.max_length"),
             work=work / "instructions",
             grouped=settings.group_by_modality_length,
         )

@@ -106,10 +106,10 @@ def with_lines(base: Recipe, lines: str, folder: Path) -> Recipe:
     del values["folder"]
     (folder / "base.yaml").write_text(json.dumps(values))
     (folder / "mine.yaml").write_text(f"extends: base.yaml\n{lines}")
-    loaded = loading.load_with_places(str(folder / "mine.yaml"))
-    wrong = [str(problem) for problem in checking.problems(loaded) if problem.level != "needed"]
+    draft = loading.read(str(folder / "mine.yaml"))
+    wrong = [str(problem) for problem in checking.problems(draft) if problem.level != "needed"]
     assert not wrong
-    return loaded.recipe
+    return draft.recipe()
 
 
 @pytest.mark.parametrize("title", SECTIONS)
@@ -407,6 +407,6 @@ def test_a_benchmark(released: Store, tiny_recipe: Recipe, edited: Edit, asked: 
         # what is wrong is told before anything is asked
         questions[0]["image"] = "nowhere.png"
         file.write_text("".join(json.dumps(question) + "\n" for question in questions))
-        [wrong] = checking.problems(loading.load_with_places(str(folder / "mine.yaml")))
+        [wrong] = checking.problems(loading.read(str(folder / "mine.yaml")))
         assert wrong.level == "wrong"
         assert "no picture 'nowhere.png'" in wrong.message

@@ -12,6 +12,7 @@ from synthvlm_core import checking
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.cli import app
+from synthvlm_core.parts.part import kinds
 from synthvlm_core.recipe import loading
 from synthvlm_core.store.objects import Store
 
@@ -48,7 +49,7 @@ def test_the_recipe_loads_and_nothing_is_wrong_with_it(home: Path) -> None:
     recipe = loading.load("mine.yaml")
     assert (recipe.name, recipe.selection.size, [source.name for source in recipe.sources]) == ("mine", 100, ["own"])
     assert recipe.generator == loading.load("miniature").generator
-    assert checking.problems(loading.load_with_places("mine.yaml")) == []
+    assert checking.problems(loading.read("mine.yaml")) == []
 
 
 def test_the_commands_run(home: Path) -> None:
@@ -60,6 +61,60 @@ def test_the_commands_run(home: Path) -> None:
         assert result.exit_code == 0, result.output
     assert "own" in result.output
     assert not (home / "store").exists(), "asking stores nothing"
+
+
+def test_the_recipe_names_every_format(home: Path) -> None:
+    told = re.search(r"format: (\w+) +# or (.+)", (home / "mine.yaml").read_text())
+    assert told
+    assert sorted([told[1], *told[2].split(", ")]) == sorted(kinds("synthvlm_core.captions.readers"))
+
+
+def test_captions_and_store_in_a_bucket(home: Path, s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`s3://…` in `files`, and SYNTHVLM_STORE as the README sets it."""
+    bucket = s3_store.root.partition("/")[0]
+    captions = (home / "captions" / "some.csv").read_bytes()
+    s3_store.fs.pipe_file(f"{bucket}/captions/some.csv", captions)
+    recipe = (home / "mine.yaml").read_text()
+    assert "[captions/*.csv]" in recipe
+    assert "s3://…" in recipe
+    (home / "mine.yaml").write_text(recipe.replace("[captions/*.csv]", f"[s3://{bucket}/captions/*.csv]"))
+    told = re.search(r"SYNTHVLM_STORE=s3://bucket/(\S+)", "".join(blocks()))
+    assert told
+    monkeypatch.setenv("SYNTHVLM_STORE", f"s3://{bucket}/{told[1]}")
+    for command in ("check", "plan"):
+        result = CliRunner().invoke(app, [command, "mine.yaml"])
+        assert result.exit_code == 0, result.output
+    stage = RawCaptions(Store(f"s3://{bucket}/{told[1]}"), loading.load("mine.yaml"), "own")
+    assert (stage.make()["rows"], stage.changed()) == (3, None)
+    assert "own" in CliRunner().invoke(app, ["plan", "mine.yaml"]).output
+
+
+PLANTED = {
+    "format: csv": ("format: cvs", "sources.0.format: allowed here: laion, cc3m, ", "did you mean 'csv'?"),
+    "captions/*.csv": ("captions/*.cvs", "captions/*.cvs matches no file", "Put the files there or correct the recipe"),
+    "text: caption": (
+        "text: captions",
+        "its header has no column 'captions'; it has 'id', 'caption', 'link'",
+        "Correct",
+    ),
+    "size: 100": ("siez: 100", "selection.siez: unknown key; allowed here: size", "did you mean 'size'?"),
+    "extends: miniature": ("extends: minature", "extends: no recipe 'minature'", "did you mean 'miniature'?"),
+    "name: own": ("name: My Own", "sources.0.name: a name is small letters a to z and digits", "(given: 'My Own')"),
+}
+
+
+@pytest.mark.parametrize("words", PLANTED)
+def test_a_mistake_in_it_is_found_with_line_and_remedy(home: Path, words: str) -> None:
+    wrong, *said = PLANTED[words]
+    recipe = (home / "mine.yaml").read_text()
+    assert recipe.count(words) == 1
+    line = recipe[: recipe.index(words)].count("\n") + 1
+    (home / "mine.yaml").write_text(recipe.replace(words, wrong))
+    result = CliRunner().invoke(app, ["check", "mine.yaml"])
+    assert result.exit_code == 1
+    assert re.search(rf"mine\.yaml:{line}: ", result.output), result.output
+    for part in said:
+        assert part in result.output
 
 
 def test_the_captions_are_read(home: Path) -> None:

@@ -24,7 +24,8 @@ from soak.faults import Circumstances, Way
 from soak.processes import Ended, Running
 from soak.world import STAGES, Verdict, World
 
-from synthvlm_core.errors import MENDABLE
+from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import in_words, mendable
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.stages import Stage
 
@@ -215,7 +216,7 @@ def step_damaged(shelf: Shelf, folder: Path, trial: Trial, name: str) -> None:
         ended = processes.run(partial(world.make, stage), here.temporary, HANG)
         if ended.error is None:
             break
-        if not isinstance(ended.error, MENDABLE):
+        if mendable(ended.error) is None:
             trial.faults.append(f"running again: {_crash(ended)}")
             return
         trial.words = trial.words or str(ended.error)
@@ -249,7 +250,7 @@ def _mend(shelf: Shelf, here: World, trial: Trial, noticed: list[Verdict]) -> No
         done += [f"deleting {', '.join(map(world.kind, deleted))}"] if deleted else []
         done.append("the whole graph" if first == 0 else f"running from {STAGES[first]}")
         ended = processes.run(partial(_make_all, here, list(STAGES[first:])), here.temporary, 2 * HANG)
-        if ended.hung or (ended.error is not None and not isinstance(ended.error, MENDABLE)):
+        if ended.hung or (ended.error is not None and mendable(ended.error) is None):
             trial.faults.append(f"mending by {done[-1]}: {_crash(ended)}")
             return
         again = _look(here, trial, "checks after mending")
@@ -282,7 +283,7 @@ def _unnoticed(shelf: Shelf, here: World, trial: Trial) -> None:
         ended = processes.run(partial(_make_all, here, list(STAGES)), here.temporary, 2 * HANG)
         if ended.error is not None or ended.hung:
             words = f"unnoticed by every check, then {what}: {_crash(ended)}"
-            if not isinstance(ended.error, MENDABLE):
+            if mendable(ended.error) is None:
                 trial.faults.append(words)
                 return
             trial.noticed.append(f"{getattr(ended.error, 'stage', '?')}.make")
@@ -399,9 +400,10 @@ def _make_all(here: World, names: list[str]) -> None:
     for name in names:
         for stage in stages(here, name):
             try:
-                world.make(stage)
-            except MENDABLE as error:
-                error.stage = name  # type: ignore[union-attr]  # told along
+                with in_words():
+                    world.make(stage)
+            except Mendable as error:
+                error.stage = name  # type: ignore[attr-defined]  # told along
                 raise
 
 

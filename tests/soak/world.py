@@ -16,8 +16,9 @@ from typing import Any
 
 from synthvlm_assets.defs import captions, images, release, training
 from synthvlm_core import graph, plan
-from synthvlm_core.errors import MENDABLE
+from synthvlm_core.errors import Mendable
 from synthvlm_core.findings import Finding
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe import loading
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.release.formats import huggingface, webdataset
@@ -167,8 +168,9 @@ def _planned(world: World) -> Finding:
 
 def _verdict(stage: str, partition: str, check: str, ask: Callable[[], Finding]) -> Verdict:
     try:
-        finding = ask()
-    except MENDABLE as error:
+        with in_words():
+            finding = ask()
+    except Mendable as error:
         return Verdict(stage, partition, check, False, f"{type(error).__name__}: {error}", type(error).__name__)
     except Exception as error:  # noqa: BLE001  # what is looked for
         words = f"{type(error).__name__}: {error}"[:600]

@@ -8,6 +8,9 @@ import dagster as dg
 import pytest
 
 from synthvlm_assets import compute
+from synthvlm_assets.definitions import build
+from synthvlm_core.recipe.sections import Recipe
+from synthvlm_core.store.objects import Store
 
 Hook = Callable[[str], None]
 
@@ -53,6 +56,73 @@ def retries(result: dg.ExecuteInProcessResult) -> list[str]:
 def failure(result: dg.ExecuteInProcessResult) -> str:
     [event] = [event for event in result.all_events if event.is_step_failure]
     return str(event.step_failure_data.user_failure_data.description)
+
+
+def told_once(result: dg.ExecuteInProcessResult) -> str:
+    """What a person must mend: told without a traceback and not tried again."""
+    assert not result.success
+    assert retries(result) == []
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    assert event.step_failure_data.error.cause is None
+    return failure(result)
+
+
+def test_a_full_store_is_told_once(raw, store: Store, mounted) -> None:
+    disk = mounted(Path(store.root), "size=16k")
+    assert told_once(raw()).startswith(f"Unusable: {disk}/raw_captions/")
+    assert "no space is left there; make room or name another place; what is stored stays" in told_once(raw())
+
+
+def test_a_read_only_store_is_told_once(raw, store: Store, mounted) -> None:
+    disk = mounted(Path(store.root), "ro")
+    assert told_once(raw()) == (
+        f"Unusable: {disk}/recipes: it is mounted read-only; mount it for writing, or name another place"
+    )
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_full_disk_of_temporary_files_is_told_once(
+    raw, hook: Hook, tmp_path: Path, mounted, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The worker's reports are written there: its last words have their room from the start."""
+    disk = mounted(tmp_path / "tmp", "size=256k")
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    monkeypatch.setitem(os.environ, "TMPDIR", str(disk))
+    fill = f"""
+            def fill():
+                with open({str(disk / "filling")!r}, "wb", buffering=0) as file:
+                    try:
+                        while True:
+                            file.write(bytes(4096))
+                    except OSError:
+                        pass
+            """
+    if when == "before":
+        (disk / "filling").write_bytes(bytes(255 << 10))
+    else:
+        hook(
+            fill
+            + """
+            from synthvlm_core.captions.raw import RawCaptions
+            make = RawCaptions.make
+            def filled(stage, progress):
+                fill()
+                for number in range(100):
+                    progress(f"kind {number}", 0, 1)
+                return make(stage, progress)
+            RawCaptions.make = filled
+            """
+        )
+    told = told_once(raw())
+    assert told == f"Unusable: {disk}: no space is left there; make room or name another place; what is stored stays"
+
+
+def test_a_store_that_nothing_here_reads_is_told_once(small_recipe: Recipe, instance: dg.DagsterInstance) -> None:
+    defs = build(small_recipe, "foo://bucket/data")
+    job = dg.define_asset_job("raw", RAW)
+    found = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("raw")
+    result = found.execute_in_process(partition_key="laion", instance=instance, raise_on_error=False)
+    assert told_once(result).startswith("Unusable: store foo://bucket/data: Protocol not known: foo; write a path, or")
 
 
 CRASHES_READING = """

@@ -1,14 +1,18 @@
 """Every kind of wrong is told with file, line, key and remedy, and all of them at once."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from synthvlm_core.checking import Problem, problems
+from synthvlm_core.evaluation import perplexity
 from synthvlm_core.recipe import documents, loading
 from synthvlm_core.store.objects import Store
 from synthvlm_miniature import __file__ as miniature_package
@@ -26,7 +30,7 @@ def check(tmp_path: Path) -> Check:
     def checked(own: str) -> list[Problem]:
         file = tmp_path / "mine.yaml"
         file.write_text(f"extends: miniature\nname: mine\n{own}")
-        return problems(loading.load_with_places(str(file)))
+        return problems(loading.read(str(file)))
 
     return checked
 
@@ -37,7 +41,7 @@ def only(found: list[Problem]) -> Problem:
 
 
 def test_the_miniature_has_no_problem() -> None:
-    assert problems(loading.load_with_places("miniature")) == []
+    assert problems(loading.read("miniature")) == []
 
 
 def test_missing_source_files_are_told_pattern_by_pattern(check: Check, tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ evaluation:
 
 
 def test_the_paper_names_what_is_left_out_and_what_is_missing() -> None:
-    found = problems(loading.load_with_places("paper"))
+    found = problems(loading.read("paper"))
     by_level: dict[str, list[Problem]] = {}
     for problem in found:
         by_level.setdefault(problem.level, []).append(problem)
@@ -266,13 +270,13 @@ def test_a_part_that_no_run_can_leave_out_is_wrong(check: Check, monkeypatch: py
 def test_inherited_wrong_is_told_where_it_stands(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("extends: miniature\ntraining: {instructions: gone.json}\n")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nname: mine\n")
-    found = only(problems(loading.load_with_places(str(tmp_path / "mine.yaml"))))
+    found = only(problems(loading.read(str(tmp_path / "mine.yaml"))))
     assert found.place == f"{tmp_path}/base.yaml:2"
 
 
 def test_a_copied_preset_is_as_good_as_the_preset(tmp_path: Path) -> None:
     shutil.copy(documents.PRESETS / "miniature.yaml", tmp_path / "mine.yaml")
-    assert problems(loading.load_with_places(str(tmp_path / "mine.yaml"))) == []
+    assert problems(loading.read(str(tmp_path / "mine.yaml"))) == []
 
 
 def test_a_models_folder_beside_the_recipe(check: Check, tmp_path: Path) -> None:
@@ -284,14 +288,168 @@ def one_source(pattern: str) -> str:
     return yaml.safe_dump({"sources": [{"name": "cc", "format": "cc3m", "files": [pattern]}]})
 
 
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 17\n"
+CSV = "format: csv, columns: {text: caption}"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "format: cc3m, files: [table.parquet]",
+            "is a .parquet file, and this source's format reads text. Correct the",
+        ),
+        (
+            "format: cc3m, files: [parquet.tsv]",
+            "is a .parquet file by its first bytes, not by its name. Rename it to …",
+        ),
+        (
+            "format: laion, files: [some.csv]",
+            "is no Parquet file: it looks like a CSV of 2 columns, its header caption",
+        ),
+        (
+            f"{CSV}, files: [other.csv]",
+            "its header has no column 'caption'; it has 'text', 'url'. Correct columns.text",
+        ),
+        (
+            "format: jsonl, columns: {text: caption}, files: [lines.jsonl]",
+            "none of its first objects has a key 'caption",
+        ),
+        (
+            "format: cc3m, files: [some.csv]",
+            "none of its first 2 rows is a caption (not 2 columns); it looks",
+        ),
+        (f"{CSV}, files: [header.csv]", "header.csv holds no row; put captions there, or take it out of the recipe"),
+        (f"{CSV}, files: [pointer.csv]", "is a pointer of Git LFS, not the file itself; fetch it: git"),
+        ("format: laion, files: [pointer.parquet]", "is a pointer of Git LFS, not the file itself; fetch it"),
+        (
+            "format: img2dataset, files: [pointer.tar]",
+            "is a pointer of Git LFS, not the file itself; fetch it",
+        ),
+        ("format: laion, files: ['*.parquet']", "pointer.parquet is a pointer of Git LFS, not the file itself; fetch"),
+        (f"{CSV}, files: ['s3://']", "names no bucket. Write s3://BUCKET/FILE"),
+        (f"{CSV}, files: ['az://box/a.csv']", "az:// needs adlfs, which is not installed. pip install adlfs"),
+        (f"{CSV}, files: ['foo://box/a.csv']", "foo:// is no place for sources. Sources are local paths and URLs of"),
+        (f"{CSV}, files: []", "is empty; give at least one"),
+    ],
+)
+def test_what_is_wrong_with_a_sources_files(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "adlfs", None)
+    for name in ("table.parquet", "parquet.tsv"):
+        pq.write_table(pa.table({"TEXT": ["a red ball"], "URL": ["https://example.com/1.jpg"]}), tmp_path / name)
+    for name, text in {
+        "some.csv": "caption,link\na red ball,https://example.com/1.jpg\n",
+        "other.csv": "text,url\na red ball,https://example.com/1.jpg\n",
+        "header.csv": "caption,link\n",
+        "lines.jsonl": '{"text": "a red ball"}\n',
+        **dict.fromkeys(("pointer.csv", "pointer.parquet", "pointer.tar"), POINTER),
+    }.items():
+        (tmp_path / name).write_text(text)
+    found = only(check(f"sources: [{{name: own, {source}}}]\n"))
+    assert (found.level, found.place) == ("wrong", f"{tmp_path}/mine.yaml:3")
+    assert found.key.startswith(("sources.0.files", "sources.0.columns.text"))
+    assert said in found.message
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    """As spreadsheets and editors on Windows write it."""
+    for name, text in {
+        "mine.yaml": f"extends: miniature\nname: mine\nsources:\n- {{name: a, {CSV}, files: [a.csv]}}\n"
+        "- {name: b, format: jsonl, columns: {text: caption}, files: [b.jsonl]}\n"
+        "- {name: c, format: cc3m, files: [c.tsv]}\n- {name: d, format: sbu, files: [d.json]}\n"
+        "training: {instructions: mix.json}\n"
+        "evaluation: {texts: texts.txt, benchmarks: [{benchmark: questions, file: asked.jsonl}]}\n",
+        "a.csv": "caption,link\na red ball,https://example.com/1.jpg\n",
+        "b.jsonl": '{"caption": "a red ball"}\n',
+        "c.tsv": "a red ball\thttps://example.com/1.jpg\n",
+        "d.json": '{"captions": ["a red ball"], "image_urls": ["https://example.com/1.jpg"]}',
+        "mix.json": '[{"conversations": [{"from": "human", "value": "a?"}, {"from": "gpt", "value": "b"}]}]',
+        "texts.txt": "one\ntwo\n",
+        "asked.jsonl": '{"id": "1", "picture": null, "kind": "any", "question": "what?"}\n',
+    }.items():
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert problems(loading.read(str(tmp_path / "mine.yaml"))) == []
+    assert perplexity.read_texts(tmp_path / "texts.txt") == ["one", "two"]
+
+
+def test_mistakes_and_missing_files_are_told_together(check: Check) -> None:
+    found = check(
+        """
+sources:
+  - name: own
+    format: csv
+    files: [gone.csv]
+    colums: {text: caption}
+captions:
+  rules:
+    - {rule: alphanumeric, min_ratio: 7}
+    - {rule: flagged_words, words: gone.txt, max_ratio: 0.0}
+generator: {scheduler: DDIMSheduler}
+selection:
+  weights: {clip: 1.0}
+  floor: {sim: 1.0}
+training:
+  instructions: gone.json
+  vision_tower: {id: ./gone}
+evaluation:
+  benchmarks: [mmbnech]
+  texts: gone.txt
+"""
+    )
+    assert {problem.level for problem in found} == {"wrong"}
+    assert [(problem.line, problem.key) for problem in found] == [
+        (5, "sources.0.columns"),
+        (7, "sources.0.files.0"),
+        (8, "sources.0.colums"),
+        (11, "captions.rules.0.min_ratio"),
+        (12, "captions.rules.1.words"),
+        (13, "generator.scheduler"),
+        (15, "selection.weights"),
+        (16, "selection.floor"),
+        (18, "training.instructions"),
+        (19, "training.vision_tower.id"),
+        (21, "evaluation.benchmarks.0.benchmark"),
+        (22, "evaluation.texts"),
+    ]
+    assert "did you mean 'columns'?" in found[2].message
+    assert "did you mean 'ssim'?" in found[7].message
+
+
+def test_all_that_does_not_fit_together_is_told_at_once(check: Check) -> None:
+    found = check("selection: {weights: {clip: 1.0}, floor: {sim: 1.0}, may_be_empty: [laoin]}\n")
+    assert [problem.key for problem in found] == ["selection.weights", "selection.floor", "selection.may_be_empty"]
+
+
 def test_a_bucket_without_the_files(check: Check, s3_store: Store) -> None:
     bucket = s3_store.root.partition("/")[0]
-    for pattern in (f"s3://{bucket}/gone.tsv", f"s3://{bucket}/gone/*.tsv", "s3://no-such-bucket/a.tsv"):
+    for pattern in (f"s3://{bucket}/gone.tsv", f"s3://{bucket}/gone/*.tsv"):
         found = only(check(one_source(pattern)))
         assert (found.level, found.key) == ("wrong", "sources.0.files.0")
-        assert pattern in found.message
+        assert f"{pattern} matches no file. Put the files there" in found.message
+    for pattern in ("s3://no-such-bucket/a.tsv", "s3://no-such-bucket/*.tsv"):
+        assert (
+            f"{pattern} matches no file: there is no bucket no-such-bucket" in only(check(one_source(pattern))).message
+        )
     s3_store.fs.pipe_file(f"{bucket}/there.tsv", b"a caption\thttps://example.com/1.jpg\n")
     assert check(one_source(f"s3://{bucket}/*.tsv")) == []
+
+
+def test_a_bucket_without_credentials(
+    check: Check, s3_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    type(s3_store.fs).clear_instance_cache()
+    for pattern in ("s3://bucket/a.tsv", "s3://bucket/*.tsv"):
+        told = only(check(one_source(pattern))).message
+        assert (
+            f"{pattern} cannot be listed: there are no credentials for it. Set AWS_PROFILE, or AWS_ACCESS_KEY" in told
+        )
+    type(s3_store.fs).clear_instance_cache()
 
 
 def test_a_bucket_that_cannot_be_reached(check: Check, s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

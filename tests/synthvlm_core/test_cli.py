@@ -110,12 +110,12 @@ def test_a_recipe_that_does_not_load_is_told_with_file_line_and_key(
     for command in ("check", "plan"):
         found = synthvlm(command, "mine.yaml")
         assert found.exit_code == 1
-        assert found.stdout == ""
-        place = re.match(r"mine\.yaml:(\d+): ", found.stderr)
-        assert place, found.stderr
-        assert abs(int(place[1]) - line) <= 3, found.stderr
+        assert command == "check" or found.stdout == ""
+        place = re.search(r"^ *mine\.yaml:(\d+): ", found.output, re.MULTILINE)
+        assert place, found.output
+        assert abs(int(place[1]) - line) <= 3, found.output
         for words in said:
-            assert words in found.stderr
+            assert words in found.output
 
 
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -123,9 +123,10 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
         MINIATURE.replace("steps: 8", "stepz: 8").replace("window: 7", "window: 8").replace("size: 800", "size: lots")
     )
     (tmp_path / "mine.yaml").write_text(text)
-    said = synthvlm("check", "mine.yaml").stderr
-    for words in ("generator.stepz", "generator.steps: ", "window must be odd", "selection.size"):
-        assert words in said
+    for command in ("check", "plan"):
+        said = synthvlm(command, "mine.yaml").output
+        for words in ("generator.stepz", "generator.steps: ", "window must be odd", "selection.size"):
+            assert words in said
 
 
 def test_no_recipe_at_all() -> None:
@@ -276,4 +277,5 @@ def test_the_store_is_an_option_or_the_environments(painted: Recipe, store: Stor
 
 def test_a_store_that_nobody_knows() -> None:
     found = synthvlm("plan", "miniature", "--store", "s4://bucket")
-    assert (found.exit_code, found.stderr) == (1, "--store s4://bucket: Protocol not known: s4\n")
+    assert found.exit_code == 1
+    assert found.stderr.startswith("store s4://bucket: Protocol not known: s4; write a path, or a URL of s3://, ")

@@ -18,7 +18,7 @@ import synthvlm_miniature
 from synthvlm_core.errors import Mendable
 
 FLOORS = [
-    {"errors", "bounded_json", "hashing", "progress", "findings", "torchvision_beside_cpu_torch"},
+    {"errors", "bounded_json", "hashing", "lfs", "machine", "progress", "findings", "torchvision_beside_cpu_torch"},
     {"store"},
     {"parts"},
     {"recipe"},

@@ -76,6 +76,8 @@ def filesystem(url: str) -> tuple[Any, str]:
         return _web(url)
     if protocol not in STORES:
         raise Unreadable(url, f"{protocol}:// is no place for sources", _ALLOWED)
+    if not url.partition("://")[2].partition("/")[0]:
+        raise Unreadable(url, "names no bucket", f"Write {protocol}://BUCKET/FILE")
     if protocol in ("az", "abfs", "abfss"):
         host = (urlsplit(url).hostname or "") if "@" in url.partition("://")[2].partition("/")[0] else ""
         if host and not host.endswith(_AZURE) and host not in _named():

@@ -4,6 +4,7 @@ Belongs here: finding the members of a sample; tars are streamed and never unpac
 images, which are skipped unread, and the columns of Parquet files (parquet.py).
 """
 
+import codecs
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -234,7 +235,7 @@ def _sample(key: str, parts: dict[str, _Part], limits: dict[str, int]) -> Row:
     about: dict[str, Any] = {}
     if "json" in parts:
         try:
-            about = json_object(parts["json"].content)
+            about = json_object(parts["json"].content.removeprefix(codecs.BOM_UTF8))
         except NotOne as error:
             twice = "twice" in str(error)
             what = ".json holds a key twice" if twice else ".json is not a JSON object"

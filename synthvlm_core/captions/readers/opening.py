@@ -19,6 +19,7 @@ import aiohttp
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
+from synthvlm_core import lfs, machine
 from synthvlm_core.captions.readers import access, sniffing
 from synthvlm_core.captions.readers.rows import CONTENT_BYTES, About
 from synthvlm_core.parts.source import Unreadable
@@ -77,7 +78,9 @@ def blame(url: str, remedy: str = REMEDY) -> Iterator[None]:
     except FileNotFoundError as error:
         raise _not_there(url, error) from error
     except PermissionError as error:
-        raise Unreadable(url, f"not readable: {error}", "Grant this user read access") from error
+        if "://" not in url:
+            raise Unreadable(url, f"not readable: {error}", "Grant this user read access") from error
+        raise _cannot(url, error, remedy) from error
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, zipfile.BadZipFile) as error:
         raise _cannot(url, error, remedy) from error
     except Exception as error:  # each object store's client has errors of its own
@@ -104,6 +107,8 @@ def _cannot(url: str, error: BaseException, remedy: str) -> Unreadable:
     if refused := access.refusal(error):
         what, _, remedy = str(refused).partition(". ")
         return Unreadable(url, f"is not requested: {what}", remedy)
+    if "://" in url and (found := machine.refusal(error, url)):
+        return Unreadable(url, found.what, f"{found.remedy[0].upper()}{found.remedy[1:]}")
     return Unreadable(url, f"cannot be read: {str(error) or type(error).__name__}", remedy)
 
 
@@ -157,7 +162,7 @@ def _unpacked(url: str, raw: Any) -> Any:
         start = packed.peek(16)
     if ending in (*_CODECS, ".zst", ".zstd", ".zip") and not start:  # gzip would call no bytes at all an empty file
         raise Unreadable(url, "has no bytes, not even a header", "Download it again")
-    if start.startswith(b"version https://"):
+    if start == lfs.MARK[: len(start)] and start:
         with blame(url):
             pointer = sniffing.foreign(packed.peek(64))
         if pointer:
@@ -169,6 +174,8 @@ def _unpacked(url: str, raw: Any) -> Any:
     if ending in _CODECS:
         return _Measured(url, _Streams(url, packed, *_CODECS[ending]), packed)
     for magic, name in _MAGIC.items():
+        if start.startswith(magic) and ending == name:  # nothing packed, but a format of its own
+            raise Unreadable(url, f"is a {name} file, and this source's format reads text", "Correct the format")
         if start.startswith(magic):
             raise Unreadable(url, f"is a {name} file by its first bytes, not by its name", f"Rename it to …{name}")
     return packed

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from synthvlm_core import lfs
 from synthvlm_core.captions.readers import sniffing
 from synthvlm_core.captions.readers.opening import blame, opened
 from synthvlm_core.captions.readers.rows import GROUP_BYTES, MAX_CELL_BYTES, MAX_TOLD
@@ -37,7 +38,10 @@ def opened_parquet(url: str) -> Iterator[pq.ParquetFile]:
         with blame(url, _DAMAGED):
             start = handle.read(len(_MAGIC))
             if start and start not in (_MAGIC, _ENCRYPTED):
-                looks = sniffing.form(start + handle.read(sniffing.HEAD))
+                start += handle.read(sniffing.HEAD)
+                if start.startswith(lfs.MARK):
+                    raise Unreadable(url, lfs.WHAT, f"Fetch it: {lfs.REMEDY}")
+                looks = sniffing.form(start)
                 raise Unreadable(url, f"is no Parquet file: it looks like {looks}", _REMEDY)
             handle.seek(0)
             file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=_BUFFER)

@@ -8,6 +8,8 @@ import json
 import re
 from collections import Counter
 
+from synthvlm_core import lfs
+
 HEAD = 64 << 10  # bytes that are looked at
 
 _MAGIC = (
@@ -30,7 +32,6 @@ _WIDE = (
     (b"\xff\xfe", "UTF-16 text"),
     (b"\xfe\xff", "UTF-16 text"),
 )
-_POINTER = b"version https://git-lfs.github.com/spec/"
 _MARKUP = re.compile(rb"\s*(<!doctype\s+html|<html[\s>]|<\?xml\s)", re.IGNORECASE)
 _COLUMN_NAMES = re.compile(
     r"(image[_ ]?)?(url|link|caption|text|title|alt|id|uid|key|name|label|description|similarity|score|width|height"
@@ -45,8 +46,8 @@ def foreign(head: bytes) -> tuple[str, str] | None:
     Args:
         head: the first bytes, unpacked.
     """
-    if head.startswith(_POINTER):
-        return "is a pointer of Git LFS, not the file itself", "Fetch it: git lfs pull"
+    if head.startswith(lfs.MARK):
+        return lfs.WHAT, f"Fetch it: {lfs.REMEDY}"
     for magic, what in _MAGIC:
         if head.startswith(magic):
             return f"is {what} by its first bytes", "Correct its name, or the source's format"

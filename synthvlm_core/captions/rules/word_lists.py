@@ -11,8 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-import fsspec
-
+from synthvlm_core import lfs, machine
 from synthvlm_core.errors import Mendable
 from synthvlm_core.parts.locations import locate
 
@@ -62,13 +61,18 @@ def load(spec: str, folder: str = "") -> WordList:
 
 def _read(spec: str, place: str) -> str:
     try:
-        with fsspec.open(place, "rb") as file:
+        filesystem, path = machine.file_system(place)
+        with machine.at(place), filesystem.open(path, "rb") as file:
             content: bytes = file.read(MAX_FILE_BYTES + 1)
+    except Mendable as error:
+        raise Mendable(f"flagged words {error}") from error
     except Exception as error:  # each object store's client has errors of its own
         raise Mendable(
             f"flagged words {spec}: {place} cannot be read ({error}); give {BETTER_PROFANITY!r} or a readable path or "
             "URL"
         ) from error
+    if content.startswith(lfs.MARK):
+        raise Mendable(f"flagged words {spec}: {place} {lfs.WHAT}; fetch it: {lfs.REMEDY}")
     if len(content) > MAX_FILE_BYTES:
         raise Mendable(f"flagged words {spec}: over {MAX_FILE_BYTES} bytes; give a list of words, one a line")
     try:

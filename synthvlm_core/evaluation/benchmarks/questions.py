@@ -22,7 +22,7 @@ it is one of the accepted ones, letter case, articles, punctuation and blanks as
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -39,8 +39,10 @@ from synthvlm_core.parts.part import Context
 from synthvlm_core.parts.section import Absent, Location, Positive
 from synthvlm_core.progress import Progress
 from synthvlm_core.training.data.pictures import Pictures, local_file, stays_inside
-from synthvlm_core.training.data.rows import DataError
+from synthvlm_core.training.data.rows import DataError, together
 
+DECODED = 500
+"""Pictures that are decoded when a recipe is checked; before a question is asked, all are."""
 MAX_LINE_BYTES = 1_000_000
 """Of one question."""
 _KEYS = ("id", "picture", "kind", "question", "choices", "truth", "split")
@@ -76,10 +78,7 @@ class Questions(Benchmark):
             pictures, asked = self._pictures(context), self.questions(context)
         except Mendable as error:
             return str(error).removeprefix(f"{self.title}.")
-        for question in asked:
-            if question.picture is not None and question.picture not in pictures:
-                return f"{question.place}: no picture {question.picture[:200]!r} in {pictures.place}; add it"
-        return None
+        return _bad_pictures(self._local(context), asked, pictures, DECODED)
 
     def content(self, context: Context) -> str:
         """Hash of what is asked: questions, answers, bytes of pictures, in whatever form they lie beside the file."""
@@ -93,8 +92,10 @@ class Questions(Benchmark):
         return hashing.of_json([rows, seen])
 
     def answers(self, checkpoint: Path, ask: Ask, context: Context, progress: Progress) -> list[Answered]:
-        asked = self.questions(context)
-        said = ask(_Decoded(asked, self._pictures(context)), [question.text for question in asked], progress)
+        asked, pictures = self.questions(context), self._pictures(context)
+        if (wrong := _bad_pictures(self._local(context), asked, pictures, len(asked))) is not None:
+            raise DataError(wrong)
+        said = ask(_Decoded(asked, pictures), [question.text for question in asked], progress)
         return [
             Answered(
                 id=question.id,
@@ -121,7 +122,7 @@ class Questions(Benchmark):
             Mendable: if there is no such file.
         """
         file = self._local(context)
-        found = list(_read(file))
+        found = _read(file)
         if not found:
             raise DataError(f"{file}: no question; give one a line, or take the benchmark out of the recipe")
         if self.limit is None:
@@ -140,6 +141,25 @@ class Questions(Benchmark):
     def _pictures(self, context: Context) -> Pictures:
         beside = self._local(context).parent
         return Pictures(beside / "pictures.zip", beside / "pictures")
+
+
+def _bad_pictures(file: Path, questions: Sequence[Question], pictures: Pictures, decoded: int) -> str | None:
+    """What is wrong with the pictures of questions, all at once; None if nothing is.
+
+    Args:
+        decoded: how many of them are decoded, the first ones; of the others it is seen to that they are there.
+    """
+    first = {question.picture: question for question in reversed(questions) if question.picture is not None}
+    wrong: dict[str, str] = {}
+    for number, (picture, question) in enumerate(reversed(first.items())):
+        try:
+            if picture not in pictures:
+                raise DataError(f"{question.place}: no picture {picture[:200]!r} in {pictures.place}; add it")
+            if number < decoded:
+                pictures.open(picture, question.place)
+        except DataError as error:
+            wrong[picture] = str(error)
+    return together(file, list(wrong.values()), "pictures")
 
 
 class _Decoded(Sequence[Image.Image | None]):
@@ -161,23 +181,39 @@ class _Decoded(Sequence[Image.Image | None]):
         return self._last[1]
 
 
-def _read(file: Path) -> Iterator[Question]:
-    """The questions of a file. Raises DataError at the first that is not as described above."""
+def _read(file: Path) -> list[Question]:
+    """The questions of a file. Raises DataError with all lines that are not as described above."""
     seen: dict[str, str] = {}
-    place = f"{file}:1"
+    found, wrong = [], []
+    number = 0
     with file.open("rb") as opened:
         try:
             for number, line in bounded_json.lines(opened, MAX_LINE_BYTES):
-                if line.strip():
-                    question = _checked(bounded_json.loads(line), place)
+                place = f"{file}:{number}"
+                if not line.strip():
+                    continue
+                try:
+                    question = _checked(_loads(line, place), place)
                     if question.id in seen:
                         first = seen[question.id]
                         raise DataError(f"{place}: id {question.id[:80]!r} stands at {first} already; rename one")
+                except DataError as error:
+                    wrong.append(str(error))
+                else:
                     seen[question.id] = place
-                    yield question
-                place = f"{file}:{number + 1}"
-        except BadJson as error:
-            raise DataError(f"{place}: {error}; give one object a line, in UTF-8") from error
+                    found.append(question)
+        except BadJson as error:  # a line too long, behind which nothing is read
+            wrong.append(f"{file}:{number + 1}: {error}; give one object a line, in UTF-8")
+    if (told := together(file, wrong, "lines")) is not None:
+        raise DataError(told)
+    return found
+
+
+def _loads(line: bytes, place: str) -> Any:
+    try:
+        return bounded_json.loads(line)
+    except BadJson as error:
+        raise DataError(f"{place}: {error}; give one object a line, in UTF-8") from error
 
 
 def _checked(row: Any, place: str) -> Question:

@@ -17,9 +17,10 @@ batch a result may still depend on its place where the shape is not a multiple o
 measured, batches of 1 and of multiples of 4 are free of that, so recipes take those.
 """
 
+import contextlib
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from synthvlm_core.errors import RecipeError, meant
+from synthvlm_core.errors import Mendable, RecipeError, meant
 from synthvlm_core.images.generators import promises
 from synthvlm_core.images.generators.noise import initial_latents, noise_stream
 from synthvlm_core.models import weights
@@ -162,6 +163,7 @@ class Pipeline:
         if found := promises.idle(configured, section.guidance_scale, section.negative_prompt):
             raise RecipeError(found)
         self._text: int | None = None
+        self._has_drawn = False
         self._tokenizers = _tokenizers(self._base)
         self.description = self._describe()
 
@@ -212,6 +214,7 @@ class Pipeline:
         with (
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
             promises.watched(self._denoiser, len(batch)) as watch,
+            self._first_batch(),
         ):
             if refiner is None:
                 made = base(**first, output_type="np")
@@ -223,6 +226,22 @@ class Pipeline:
         images = np.asarray(made.images, dtype=np.float32)
         self._held(watch, first["latents"], made, images)
         return images
+
+    @contextlib.contextmanager
+    def _first_batch(self) -> Iterator[None]:
+        """What a pipeline refuses on its first batch it will always refuse: the size, as a rule, or an argument."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+            if self._has_drawn or isinstance(error, Mendable) or "CUDA" in str(error):
+                raise
+            section = self._section
+            raise RecipeError(
+                f"generator: the {type(self._base).__name__} of {section.model.id} does not draw {section.width} x "
+                f"{section.height} pixels as the section says: {' '.join(str(error).split())[:400]}; take the size "
+                "that its card names, or another model"
+            ) from error
+        self._has_drawn = True
 
     def _held(self, watch: promises.Watch, latents: Any, made: Any, images: NDArray[np.float32]) -> None:
         """Raise if a batch was not drawn as the recipe and the seeds say."""

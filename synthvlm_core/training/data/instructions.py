@@ -1,7 +1,7 @@
 """Conversations of an instruction mix in LLaVA's form.
 
-Belongs here: checking every row before training begins, reading rows from a working copy. Does not belong here: tokens
-(words.py), pictures (pictures.py), writing a mix.
+Belongs here: the form of a row, reading rows from a working copy. Does not belong here: whether a whole mix can be
+trained on (mixes.py), tokens (words.py), pictures (pictures.py), writing a mix.
 
 Texts do not lie in memory: they are copied into a file of one line each. A working copy counts if it is of the mix as
 it is now and has the bytes that were written; else it is made again.
@@ -109,6 +109,8 @@ def checked_turns(row: Any, place: str, pictures: Pictures) -> tuple[str | None,
     image = row.get("image")
     if image is None:
         return None, turns
+    if image == "":
+        raise DataError(f"{place}: 'image' is empty; name a picture, or leave 'image' out of a row of text alone")
     if not stays_inside(image):
         raise DataError(
             f"{place}: image {str(image)[:200]!r} is no relative path below {pictures.place}; correct it or remove "

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from synthvlm_core import lfs
 from synthvlm_core.errors import Mendable
 from synthvlm_core.images.decoding import FORMATS, UndecodableImage, decode
 from synthvlm_core.training.data.rows import DataError
@@ -30,6 +31,8 @@ class Pictures:
 
     def __init__(self, archive: Path, folder: Path) -> None:
         self._folder = folder
+        if (pointer := lfs.told([archive])) is not None:
+            raise DataError(pointer)
         try:
             self._archive = zipfile.ZipFile(archive) if archive.is_file() else None
         except (zipfile.BadZipFile, OSError) as error:
@@ -42,6 +45,21 @@ class Pictures:
             return name in self._names if self._archive else (self._folder / name).is_file()
         except (OSError, ValueError):  # a name that no file can have
             return False
+
+    def state(self, name: str) -> list[int]:
+        """Size and checksum of a picture in an archive, size and time of change of one in a folder.
+
+        Raises:
+            DataError: if there is none.
+        """
+        try:
+            if self._archive:
+                member = self._archive.getinfo(name)
+                return [member.file_size, member.CRC]
+            found = (self._folder / name).stat()
+        except (KeyError, FileNotFoundError):
+            raise DataError(f"no picture {name[:200]!r} in {self.place}; add it") from None
+        return [found.st_size, found.st_mtime_ns]
 
     def read(self, name: str, place: str) -> bytes:
         """The encoded picture of that name.
@@ -69,6 +87,8 @@ class Pictures:
 
 def decoded(data: bytes, place: str) -> Image.Image:
     """An encoded picture as RGB. Raises DataError naming `place` if it is none."""
+    if data.startswith(lfs.MARK):
+        raise DataError(f"{place}: the picture {lfs.WHAT}; fetch it: {lfs.REMEDY}")
     try:
         return decode(data, formats=(*FORMATS, *FURTHER_FORMATS))
     except UndecodableImage as error:
@@ -91,10 +111,12 @@ def local_file(path: str, key: str, what: str) -> Path:
         key: the recipe's key, and `what` the file should be, for messages.
 
     Raises:
-        Mendable: if it is a URL or not there.
+        Mendable: if it is a URL, not there or a pointer of Git LFS.
     """
     if "://" in path:
         raise Mendable(f"{key}: {path} is a URL; copy the file to this machine and name its path")
     if not Path(path).is_file():
         raise Mendable(f"{key}: no file {path}; give {what}")
+    if (pointer := lfs.told([Path(path)])) is not None:
+        raise Mendable(f"{key}: {pointer}")
     return Path(path)

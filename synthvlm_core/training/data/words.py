@@ -24,15 +24,18 @@ KEPT_PROMPT = 8
 class Words:
     """Turns text and pictures into tokens and labels of at most `max_length` tokens, in the words of a VLM.
 
+    Args:
+        key: what says `max_length`, for messages.
+
     Raises:
         RecipeError: if a picture alone would fill `max_length`.
     """
 
-    def __init__(self, vlm: Vlm, max_length: int) -> None:
+    def __init__(self, vlm: Vlm, max_length: int, key: str = "max_length") -> None:
         tokenizer: Any = vlm.tokenizer
         if max_length < vlm.image_tokens + 2 * KEPT_PROMPT:
             raise RecipeError(
-                f"max_length is {max_length}, and a picture takes {vlm.image_tokens} tokens: give at least "
+                f"{key} is {max_length}, and a picture takes {vlm.image_tokens} tokens: give at least "
                 f"{vlm.image_tokens + 2 * KEPT_PROMPT}"
             )
         self._tokenizer = tokenizer

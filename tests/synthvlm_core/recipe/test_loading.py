@@ -335,7 +335,7 @@ def test_a_check_of_the_whole_names_the_file_that_says_it(tmp_path: Path) -> Non
 
 def test_every_value_of_a_loaded_recipe_has_a_place(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: miniature\nname: mine\ngenerator:\n  steps: 4\n")
-    loaded = loading.load_with_places(str(tmp_path / "mine.yaml"))
+    loaded = loading.read(str(tmp_path / "mine.yaml"))
     preset = PRESETS / "miniature.yaml"
     assert loaded.place("generator.steps") == f"{tmp_path}/mine.yaml:4"
     assert loaded.place("generator.width") == f"{preset}:{line_of(MINIATURE, 'width: 64')}"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typing_extensions import TypedDict
 
+from synthvlm_core.machine import Unusable
 from synthvlm_core.store.documents import Below, Count, Hash, document
 from synthvlm_core.store.objects import DamagedDocument, DamagedObject, Store
 
@@ -66,7 +67,7 @@ def test_a_failed_write_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Unusable, match=r"/store/t/x: no space is left there; make room or name another place"):
         store.put(store.path("t", "x"), b"data")
     assert list(Path(store.root, "t").iterdir()) == []
 

@@ -124,6 +124,28 @@ def test_bad_pictures_are_named_with_file_line_and_remedy(
         benchmark.answers(Path("/"), told, about, silent)
 
 
+def test_all_that_is_wrong_is_told_before_anything_is_asked(
+    benchmark_of: Callable[..., Questions], about: Context
+) -> None:
+    gone = [{**ROW, "id": f"gone {number}", "picture": f"gone-{number}.png"} for number in range(20)]
+    benchmark = benchmark_of(*gone, {**ROW, "picture": "bad.png"})
+    Path(benchmark.file).with_name("pictures").joinpath("bad.png").write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        benchmark.answers(Path("/"), never_asked, about, silent)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{benchmark.file}: 21 pictures cannot be used:"
+    assert [line.split(": ")[0] for line in lines] == [f"  {benchmark.file}:{number}" for number in range(1, 22)]
+    assert "no picture 'gone-0.png' in" in lines[0]
+    assert "the picture cannot be read" in lines[20]
+    assert benchmark.problem(about) == str(caught.value)
+    lines_too = benchmark_of("{", "3", ROW)
+    assert f"{lines_too.file}: 2 lines cannot be used:\n  {lines_too.file}:1: not JSON" in str(lines_too.problem(about))
+
+
+def never_asked(pictures: Any, questions: Any, progress: Progress) -> list[str]:
+    raise AssertionError("asked")
+
+
 def test_files_that_are_none(benchmark_of: Callable[..., Questions], about: Context, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"own\.jsonl: no question; give one a line"):
         benchmark_of().questions(about)

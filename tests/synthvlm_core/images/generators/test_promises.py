@@ -111,6 +111,28 @@ def test_a_pipeline_that_breaks_a_promise_is_found_on_its_first_batch(
         found.draw(REQUESTS)
 
 
+class OneSize(StableDiffusionXLPipeline):
+    def check_inputs(self, prompt: Any, second: Any, height: int, width: int, *_: Any, **__: Any) -> None:
+        raise ValueError(f"`height` and `width` have to be 1024 but are {height} and {width}.")
+
+
+def test_a_size_that_a_pipeline_refuses_is_told_and_not_tried_again(drawing: Recipe) -> None:
+    found = load(drawing)
+    found._base.__class__ = OneSize
+    with pytest.raises(RecipeError) as told:
+        found.draw(REQUESTS)
+    assert str(told.value) == (
+        f"generator: the OneSize of {drawing.generator.model.id} does not draw 64 x 64 pixels as the section says: "  # type: ignore[attr-defined]
+        "`height` and `width` have to be 1024 but are 64 and 64.; take the size that its card names, or another model"
+    )
+    found._base.__class__ = StableDiffusionXLPipeline
+    found.draw(REQUESTS)
+    found._base.__class__ = OneSize
+    with pytest.raises(ValueError, match="have to be 1024") as other:  # what drew before may draw again
+        found.draw(REQUESTS)
+    assert not isinstance(other.value, RecipeError)
+
+
 def test_latents_that_are_not_the_seeds_are_found_wherever_they_come_from(drawing: Recipe) -> None:
     class Shuffled(StableDiffusionXLPipeline):
         def prepare_latents(self, *arguments: Any, **_: Any) -> Any:

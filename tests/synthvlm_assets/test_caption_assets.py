@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,11 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return f"{data.error} {data.user_failure_data}"
 
 
+def terminal(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of a run, without the time of day."""
+    return [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in capfd.readouterr().err.splitlines()]
+
+
 def test_a_source_flows_from_files_to_a_filtered_table(location, store: Store, small_recipe: Recipe) -> None:
     result = location.run("laion")
     assert result.success
@@ -33,11 +39,20 @@ def test_a_source_flows_from_files_to_a_filtered_table(location, store: Store, s
     assert location.latest("raw_captions").metadata["quarantined"].value == 1
 
 
-def test_the_worker_reports_counts_and_progress_through_pipes(location) -> None:
+def test_the_worker_reports_counts_and_progress_through_pipes(location, capfd: pytest.CaptureFixture[str]) -> None:
     result = location.run("laion")
     assert location.latest("filtered_captions").metadata["kept"].value == 4
     logs = [event.message for event in location.instance.all_logs(result.run_id)]
     assert any("text_statistics: 6 of 6" in (message or "") for message in logs)
+    lines = terminal(capfd)
+    assert lines[:3] == [
+        "raw_captions of laion: files: laion.parquet: 0 of 1",
+        "raw_captions of laion: files: 1 of 1",
+        "raw_captions of laion: made",
+    ]
+    assert "raw_captions_checks of laion: every_input_row_is_stored passed: all 8 rows of 1 files" in lines
+    assert re.fullmatch(r"curate_captions of laion: done in \d+ s", lines[-1])
+    assert all(re.match(r"(raw|filtered|curate)_captions(_checks)? of laion: ", line) for line in lines), lines
 
 
 def test_a_picture_and_harmless_examples_are_shown(location, source_files: Path) -> None:
@@ -129,7 +144,7 @@ def test_another_lineage_is_refused(location, locate, small_recipe: Recipe) -> N
 
 
 def test_a_crash_in_the_worker_shows_its_traceback(
-    location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_hook
+    location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_hook, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = """
         from synthvlm_core.captions.filtered import FilteredCaptions
@@ -142,3 +157,9 @@ def test_a_crash_in_the_worker_shows_its_traceback(
     assert not result.success
     logged = [event.to_json() for event in location.instance.all_logs(result.run_id)]
     assert any("the cable was pulled" in entry for entry in logged)
+    lines = terminal(capfd)
+    assert lines.count("RuntimeError: the cable was pulled") == 3, "each try, and nobody says it again"
+    died = "The worker of filtered_captions of 'laion' ended with status 1. What it did last: starting. "
+    told = [line for line in lines if died in line]
+    assert [line.partition(": ")[2].partition(": ")[0] for line in told] == ["is tried again"] * 2 + ["FAILED"]
+    assert sum("Traceback" in line for line in lines) == 3

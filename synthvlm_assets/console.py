@@ -18,6 +18,7 @@ from types import TracebackType
 
 import dagster as dg
 from dagster._core.definitions import instigation_logger
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.events import DagsterEvent
 from dagster._core.execution import context_creation_job
 from dagster._core.execution.plan.objects import StepFailureData  # what a failed step's event holds; not in `dagster`
@@ -58,8 +59,13 @@ def console(_: dg.InitLoggerContext) -> logging.Logger:
     return logger
 
 
-def why(failed: StepFailureData) -> str:
-    """Why a step failed, in the words of whoever failed: with a traceback only if nobody meant to."""
+def why(failed: StepFailureData) -> str | None:
+    """Why a step failed, in the words of whoever failed: with a traceback only if nobody meant to.
+
+    None of one that ended since a blocking check did not pass: the check has said why.
+    """
+    if failed.error is not None and failed.error.cls_name == DagsterAssetCheckFailedError.__name__:
+        return None
     told = failed.user_failure_data and failed.user_failure_data.description
     return told or (_words(failed.error) if failed.error else "no reason given")
 
@@ -126,7 +132,8 @@ class _Lines(logging.Handler):
         elif kind == dg.DagsterEventType.STEP_UP_FOR_RETRY:
             yield f"is tried again: {_words(event.step_retry_data.error)}"
         elif kind == dg.DagsterEventType.STEP_FAILURE:
-            yield f"FAILED: {why(event.step_failure_data)}"
+            if reason := why(event.step_failure_data):
+                yield f"FAILED: {reason}"
         elif kind == dg.DagsterEventType.RUN_FAILURE and event.job_failure_data.first_step_failure_event is not None:
             yield f"failed in {event.job_failure_data.first_step_failure_event.step_key}"
         elif kind == dg.DagsterEventType.RUN_SUCCESS:

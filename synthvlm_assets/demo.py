@@ -74,8 +74,8 @@ def run(job: str, partition: str) -> int:
     told = [f"{job.replace('_', ' '):<16} {partition:<14} {'done' if result.success else 'FAILED':<6}"]
     told[0] += f" in {time.monotonic() - start:.0f} s"
     for event in result.all_events:
-        if event.is_step_failure:
-            told.append(f"  {event.step_key}: {why(event.step_failure_data)}")
+        if event.is_step_failure and (reason := why(event.step_failure_data)):
+            told.append(f"  {event.step_key}: {reason}")
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             told.append(f"  check {check.asset_key.to_user_string()}.{check.check_name}: {check.description}")

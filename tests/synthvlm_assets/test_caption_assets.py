@@ -30,7 +30,7 @@ def test_a_source_flows_from_files_to_a_filtered_table(location, store: Store, s
     assert result.success
     kept = location.latest("filtered_captions")
     assert kept.partition == "laion"
-    assert kept.metadata["dagster/partition_row_count"].value == 4
+    assert kept.metadata["kept"].value == 4
     assert kept.metadata["rejected"].value == 2
     assert kept.metadata["recipe"].value == "small"
     manifest = FilteredCaptions(store, small_recipe, "laion").manifest
@@ -57,15 +57,25 @@ def test_the_worker_reports_counts_and_progress_through_pipes(location, capfd: p
 
 def test_a_picture_and_harmless_examples_are_shown(location, source_files: Path) -> None:
     hostile = "<img src=x onerror=alert(1)> a red [circle](javascript:alert(1)) \u202e | and a blue square `here`"
-    (source_files / "cc.tsv").write_text(f"{hostile}\thttps://example.com/1.jpg\n")
+    harmless = hostile.replace("\u202e", "␣")
+    (source_files / "cc.tsv").write_text(f"{hostile}\thttps://example.com/1.jpg\n{hostile} without an address\n")
     assert location.run("cc").success
+    read = location.latest("raw_captions").metadata
+    assert cells(read["some captions"]) == [{"file": "cc.tsv", "row": 0, "text": harmless}]
+    refused = {"file": "cc.tsv", "row": 1, "reason": "not 2 columns", "content": f"{harmless} without an address"}
+    assert cells(read["some quarantined rows"]) == [refused]
     metadata = location.latest("filtered_captions").metadata
     assert metadata["histograms"].value.startswith("![](data:image/png;base64,")
     assert len(metadata["histograms"].value) < 150_000
-    examples = metadata["nearest to the thresholds"].value
-    assert "<img" not in examples
-    assert "](" not in examples
-    assert "\u202e" not in examples
+    assert {row["caption"] for row in cells(metadata["nearest to the thresholds"])} == {harmless}
+    assert [key for key, value in metadata.items() if isinstance(value, dg.MarkdownMetadataValue)] == ["histograms"]
+    assert "rules not applied" not in metadata, "no empty table"
+
+
+def cells(shown: dg.MetadataValue) -> list[dict[str, object]]:
+    """The rows of a table, which the UI shows as text that is not read for markup."""
+    assert isinstance(shown, dg.TableMetadataValue)
+    return [dict(record.data) for record in shown.records]
 
 
 def test_column_schemas_are_those_of_the_record_types(location) -> None:

@@ -1,7 +1,7 @@
-"""What a terminal shows of Dagster: our own words, a line each, and nothing twice.
+"""What a person reads of Dagster: our own words, a line each in a terminal, and no traceback of what somebody meant.
 
 Belongs here: which of a run's events are told and how, which warnings and tracebacks are not. Does not belong here:
-what is told (the worker's progress, the checks, the errors), the event log, which keeps everything.
+what is told (the worker's progress, the checks, the errors), the event log, which keeps everything else.
 
     06:53:54  raw_captions of laion: files: 1 of 1
     06:53:54  raw_captions of laion: made
@@ -21,7 +21,14 @@ from dagster._core.definitions import instigation_logger
 from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.events import DagsterEvent
 from dagster._core.execution import context_creation_job
-from dagster._core.execution.plan.objects import StepFailureData  # what a failed step's event holds; not in `dagster`
+from dagster._core.execution.context.system import StepExecutionContext
+from dagster._core.execution.plan import execute_plan
+from dagster._core.execution.plan.objects import (
+    ErrorSource,
+    StepFailureData,
+    UserFailureData,
+    step_failure_event_from_exc_info,
+)
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR, DagsterLogRecordMetadata, get_log_record_metadata
 from dagster_shared.error import SerializableErrorInfo
 
@@ -42,6 +49,7 @@ def install() -> None:
     sys.excepthook = _excepthook
     setattr(context_creation_job, "default_system_loggers", lambda _: [(console, {})])  # noqa: B010
     setattr(instigation_logger, "create_console_logger", _of_sensors)  # noqa: B010
+    setattr(execute_plan, "step_failure_event_from_exc_info", _failure)  # noqa: B010
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -49,6 +57,22 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
         print(f"Error: {error}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _failure(
+    step: StepExecutionContext,
+    raised: tuple[type[BaseException], BaseException, TracebackType],
+    user_failure_data: UserFailureData | None = None,
+    error_source: ErrorSource | None = None,
+) -> DagsterEvent:
+    """A step's failure for the event log, without a traceback where somebody meant to fail: the UI shows it twice."""
+    kind, error, _ = raised
+    if not isinstance(error, dg.Failure | DagsterAssetCheckFailedError):
+        event: DagsterEvent = step_failure_event_from_exc_info(step, raised, user_failure_data, error_source)
+        return event
+    told = SerializableErrorInfo(message=f"{error}\n", stack=[], cls_name=kind.__name__)
+    failed: StepFailureData = StepFailureData(told, user_failure_data, error_source)  # type: ignore[no-untyped-call]
+    return DagsterEvent.step_failure_event(step, failed)
 
 
 @dg.logger(config_schema={}, description="What a run tells, a line each, on its process's stderr.")

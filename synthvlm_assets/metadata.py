@@ -35,10 +35,13 @@ SHEET = 18
 def raw_captions(stage: RawCaptions) -> Metadata:
     """Quarantine by reason, input files, and some of what was read."""
     manifest, found = stage.manifest, stage.examples()
-    captions = [{**row, "text": histograms.one_line(row["text"])} for row in found["captions"]]
+    captions = [
+        {"file": _end(row["file"]), "row": row["row"], "text": histograms.one_line(row["text"])}
+        for row in found["captions"]
+    ]
     refused = [
         {
-            "file": row["file"],
+            "file": _end(row["file"]),
             "row": row["row"],
             "reason": row["reason"],
             "content": histograms.one_line(row["content"].decode(errors="replace")) or "(empty)",
@@ -194,8 +197,8 @@ def evaluation(stage: Evaluation) -> Metadata:
             "other variant": other,
             "benchmark": name,
             "kind": kind,
-            "difference": _four(found["difference"]),
-            "95 % interval": f"{found['low']:+.3f} to {found['high']:+.3f}",
+            "difference": f"{found['difference']:+.4f}",
+            "95 % interval": f"{found['low']:+.4f} to {found['high']:+.4f}",
             "questions": found["n"],
         }
         for other, benchmarks in stage.comparisons().items()
@@ -221,6 +224,11 @@ def evaluation(stage: Evaluation) -> Metadata:
 def _four(value: float) -> float:
     """A number for people: four digits behind the point, of one below 1 its first four."""
     return round(value, 4) if abs(value) >= 1 else float(f"{value:.4g}")
+
+
+def _end(name: str, limit: int = 30) -> str:
+    """The end of a file's name, in a column that leaves room for others; the table of input files has the whole."""
+    return name if len(name) <= limit else f"…{name[1 - limit :]}"
 
 
 def _told(value: float | None) -> str:

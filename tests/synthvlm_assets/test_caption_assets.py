@@ -92,6 +92,9 @@ def test_an_unreadable_file_fails_in_words_and_is_not_retried(location, source_f
     assert not result.success
     assert "laion.parquet" in failure(result)
     assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
+    told = [event for event in result.all_events if event.is_failure]
+    assert [event.event_type_value for event in told] == ["STEP_FAILURE", "PIPELINE_FAILURE"]
+    assert [event.event_specific_data.error.stack for event in told] == [[], []], "no traceback in the UI"
 
 
 def test_a_failure_in_the_worker_is_told_in_its_own_words(location, small_recipe, edited: Edit, locate) -> None:

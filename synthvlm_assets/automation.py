@@ -20,6 +20,7 @@ import dagster as dg
 
 from synthvlm_core.errors import Mendable
 from synthvlm_core.graph import STAGES
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe.sections import Link, Recipe
 from synthvlm_core.stages import Stage
 from synthvlm_core.standing import Standing, State, looking
@@ -74,7 +75,8 @@ class Behind(dg.AutomationCondition):
         for partition in sorted(context.candidate_subset.expensively_compute_partition_keys()):
             stage = self.stage(Store(self.store), self.recipe, partition)
             try:
-                found = of(stage)
+                with in_words():
+                    found = of(stage)
             except Mendable as error:
                 found = Standing(State.WAITING, why=str(error))
             if partition in followers and self._may_follow(stage):

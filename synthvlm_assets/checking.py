@@ -16,6 +16,7 @@ import dagster as dg
 
 from synthvlm_assets import partitions
 from synthvlm_assets.compute import Worker, tried_again
+from synthvlm_assets.metadata import four_digits
 from synthvlm_assets.settings import Settings
 from synthvlm_core.findings import Finding
 from synthvlm_core.recipe.sections import Recipe
@@ -81,7 +82,7 @@ def _step(stage: type[Stage], checks: list[StageCheck]) -> dg.AssetChecksDefinit
                 check_name=check.spec.name,
                 severity=dg.AssetCheckSeverity.WARN if finding.warning else check.severity,
                 description=finding.summary,
-                metadata=finding.numbers,
+                metadata=four_digits(finding.numbers),
             )
 
     return step

@@ -9,11 +9,12 @@ from typing import Any
 
 import dagster as dg
 
-from synthvlm_assets import automation, checking, waiting
+from synthvlm_assets import automation, checking, console, waiting
 from synthvlm_assets.compute import Worker
 from synthvlm_assets.defs import captions, images, release, source_files, training
 from synthvlm_assets.settings import RECIPE_TAG, Settings, load_recipe, refuse_other_lineage, store_url
 from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe.sections import Recipe
 
 _JOBS = (
@@ -23,6 +24,7 @@ _JOBS = (
     ("train", ("training",), "Align, tune and evaluate one variant on the released set."),
 )
 
+console.install()  # before anything is defined: that is what Dagster warns of
 
 _DEV = "DAGSTER_verbose"
 """Set, if to nothing, for what `dagster dev` and `dg dev` start, and for nothing else (unlike DAGSTER_IS_DEV_CLI)."""
@@ -33,12 +35,8 @@ Without one Dagster takes any configuration, or that of its own defaults: a fold
 the checks before it."""
 
 
-def build(recipe: Recipe, store: str, *, console: str = "DEBUG") -> dg.Definitions:
-    """The definitions of a recipe over a store.
-
-    Args:
-        console: the lowest level of what a run writes to its process's stderr; the event log has all.
-    """
+def build(recipe: Recipe, store: str) -> dg.Definitions:
+    """The definitions of a recipe over a store."""
     waiting.install()
     return dg.Definitions(
         assets=[
@@ -73,9 +71,7 @@ def build(recipe: Recipe, store: str, *, console: str = "DEBUG") -> dg.Definitio
         },
         # heavy stages have processes of their own, through Pipes
         executor=dg.in_process_executor.configured(lambda _: {}, name="in_process", config_schema=_NOTHING),
-        loggers={
-            "console": dg.colored_console_logger.configured(lambda _: {"log_level": console}, config_schema=_NOTHING)
-        },
+        loggers={"console": console.console},
     )
 
 
@@ -92,6 +88,14 @@ def defs() -> dg.Definitions:
         Mendable: if the instance in DAGSTER_HOME holds the history of another recipe: then nothing can be launched, and
             what was made stays as it is.
     """
+    try:
+        with in_words():
+            return _of_environment()
+    except Mendable as error:
+        raise error.with_traceback(None) from None  # where it was found out tells nothing to who mends it
+
+
+def _of_environment() -> dg.Definitions:
     if _DEV in os.environ:
         raise Mendable(
             "any web page that a browser on this machine shows could start runs through the webserver of `dagster dev` "

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -23,8 +22,8 @@ import dagster as dg
 
 from synthvlm_assets import progress, settings
 from synthvlm_assets.board import Board
+from synthvlm_assets.console import why
 from synthvlm_assets.definitions import build
-from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation.accuracy import OVERALL
 from synthvlm_core.evaluation.evaluated import Evaluation
 from synthvlm_core.recipe.sections import Recipe
@@ -37,14 +36,14 @@ LOG_CHARACTERS = 2000
 
 
 def main(variants: list[str]) -> int:
-    """Run every source, release the set, train variants, print the summary. Returns the exit status."""
+    """Run every source, release the set, train variants, print the summary. Returns the exit status.
+
+    Raises:
+        Mendable: if there is no such recipe or variant.
+    """
     recipe, store = settings.load_recipe(), Store(settings.store_url())
     variants = variants or [recipe.training.variants[0].name]
-    try:
-        sets = list(dict.fromkeys([recipe.selection.sets[0].name, *(recipe.variant(v).selection for v in variants)]))
-    except Mendable as error:
-        print(error, file=sys.stderr)
-        return 2
+    sets = list(dict.fromkeys([recipe.selection.sets[0].name, *(recipe.variant(v).selection for v in variants)]))
     start = time.monotonic()
     sources = [("curate_and_draw", source.name) for source in recipe.sources]
     if not _run_all(sources, at_once=os.cpu_count() or 1):
@@ -65,9 +64,8 @@ def main(variants: list[str]) -> int:
 
 def run(job: str, partition: str) -> int:
     """One run in this process. Prints how it went, and what went wrong. Returns the exit status."""
-    warnings.filterwarnings("ignore", message=".*is currently in (preview|beta)|Specifying a partitions_def")
     os.environ.setdefault("TQDM_DISABLE", "1")  # checks load models, too
-    definitions = build(settings.load_recipe(), settings.store_url(), console="CRITICAL")
+    definitions = build(settings.load_recipe(), settings.store_url())
     start = time.monotonic()
     with dg.DagsterInstance.get() as instance:
         result = definitions.resolve_job_def(job).execute_in_process(
@@ -76,10 +74,8 @@ def run(job: str, partition: str) -> int:
     told = [f"{job.replace('_', ' '):<16} {partition:<14} {'done' if result.success else 'FAILED':<6}"]
     told[0] += f" in {time.monotonic() - start:.0f} s"
     for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            why = data.user_failure_data.description if data.user_failure_data else None
-            told.append(f"  {event.step_key}: {why or data.error_display_string}")
+        if event.is_step_failure and (reason := why(event.step_failure_data)):
+            told.append(f"  {event.step_key}: {reason}")
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             told.append(f"  check {check.asset_key.to_user_string()}.{check.check_name}: {check.description}")
@@ -177,8 +173,8 @@ def _answers(store: Store, recipe: Recipe, variant: str) -> None:
             interval = f"({numbers['low']:.1%} to {numbers['high']:.1%})"
             chance = "" if numbers["chance"] is None else f", chance {numbers['chance']:>5.1%}"
             print(f"  {kind:<12} {numbers['accuracy']:>6.1%}  {interval}{chance}  {bar}")
-    for name, why in result["not_applied"].items():
-        print(f"\n{variant} on {name}: not run: {why}")
+    for name, reason in result["not_applied"].items():
+        print(f"\n{variant} on {name}: not run: {reason}")
     if (language := result["language"]) is not None:
         print(
             f"  perplexity of held-out texts: {language['before']:.2f} before, {language['after']:.2f} after training"

@@ -33,17 +33,32 @@ SHEET = 18
 
 
 def raw_captions(stage: RawCaptions) -> Metadata:
-    """Rows, quarantine by reason, input files."""
-    manifest = stage.manifest
+    """Quarantine by reason, input files, and some of what was read."""
+    manifest, found = stage.manifest, stage.examples()
+    captions = [
+        {"file": _end(row["file"]), "row": row["row"], "text": histograms.one_line(row["text"])}
+        for row in found["captions"]
+    ]
+    refused = [
+        {
+            "file": _end(row["file"]),
+            "row": row["row"],
+            "reason": row["reason"],
+            "content": histograms.one_line(row["content"].decode(errors="replace")) or "(empty)",
+        }
+        for row in found["quarantine"]
+    ]
     return {
-        "dagster/partition_row_count": manifest["rows"],
-        "quarantined": manifest["quarantined"],
-        "quarantined by reason": counts_table("reason", manifest["reasons"]),
-        "input files": table(
-            [
-                {"file": file["file"], "captions": file["rows"], "quarantined": file["quarantined"]}
-                for file in manifest["files"]
-            ]
+        **_tables(
+            {
+                "quarantined by reason": _counts("reason", manifest["reasons"]),
+                "input files": [
+                    {"file": file["file"], "captions": file["rows"], "quarantined": file["quarantined"]}
+                    for file in manifest["files"]
+                ],
+                "some captions": captions,
+                "some quarantined rows": refused,
+            }
         ),
         "dagster/uri": stage.store.url(stage.name, f"source={stage.partition}"),
     }
@@ -53,14 +68,22 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
     """Beside the worker's counts: rules, histograms with thresholds, and the captions nearest to each threshold."""
     manifest = stage.manifest
     title = f"{stage.partition}: {manifest['kept']:,} of {manifest['captions']:,} captions kept"
-    picture = histograms.histograms(manifest["histograms"], manifest["rules"], title)
+    nearest = [
+        {"rule": rule, "verdict": verdict, "value": f"{value:.4g}", "caption": histograms.one_line(text)}
+        for rule, sides in stage.examples().items()
+        for verdict in ("kept", "rejected")
+        for text, value in sides[verdict]
+    ]
     return {
-        "dagster/partition_row_count": manifest["kept"],
         "rejected share": _four(manifest["rejected"] / max(manifest["captions"], 1)),
-        "rejected by rule": counts_table("rule", manifest["rejected_by_rule"]),
-        "rules not applied": counts_table("rule", manifest["not_applied"], "why"),
-        "histograms": image(picture),
-        "nearest to the thresholds": markdown(_examples_table(stage.examples())),
+        "histograms": image(histograms.histograms(manifest["histograms"], manifest["rules"], title)),
+        **_tables(
+            {
+                "rejected by rule": _counts("rule", manifest["rejected_by_rule"]),
+                "rules not applied": _counts("rule", manifest["not_applied"], "why"),
+                "nearest to the thresholds": nearest,
+            }
+        ),
         "dagster/uri": stage.store.unstrip(stage.path),
     }
 
@@ -75,7 +98,6 @@ def synthetic_images(stage: SyntheticImages) -> Metadata:
         if len(pictures) >= SHEET:
             break
     return {
-        "dagster/partition_row_count": manifest["healthy"],
         "unhealthy share": _four(manifest["unhealthy"] / max(manifest["attempts"], 1)),
         "some images": jpeg(contact_sheets.contact_sheet(pictures)),
         "dagster/uri": stage.store.unstrip(stage.folder.path),
@@ -94,7 +116,6 @@ def scored_pairs(stage: ScoredPairs) -> Metadata:
     ]
     labels = ", ".join(score.label for score in stage.recipe.scores)
     return {
-        "dagster/partition_row_count": stage.manifest["pairs"],
         **_known({f"mean {score.replace('_', ' ')}": numbers["mean"] for score, numbers in statistics.items()}),
         "verdict": verify_source(stage).summary,
         "histograms": image(histograms.score_histograms(statistics, bounds, title)),
@@ -124,10 +145,9 @@ def released_set(stage: Synthvlm100k) -> Metadata:
         if len(first) >= SHEET:
             break
     return {
-        "dagster/partition_row_count": manifest["rows"],
         **_known({f"mean {score.replace('_', ' ')}": mean for score, mean in report["means"].items()}),
         **_known({"lowest weighted score taken": report["threshold_score"]}),
-        "by source": table(by_source),
+        **_tables({"by source": by_source}),
         "the first pairs": jpeg(contact_sheets.contact_sheet(first)),
         "formats": ", ".join(manifest["formats"]),
         "dagster/uri": stage.store.unstrip(stage.location),
@@ -135,17 +155,16 @@ def released_set(stage: Synthvlm100k) -> Metadata:
 
 
 def checkpoint(stage: ProjectorCheckpoint | VlmCheckpoint) -> Metadata:
-    """Steps, losses, the loss curve."""
+    """Beside the worker's counts: losses, the loss curve, on what it was trained."""
     manifest = stage.manifest
     losses = manifest["losses"]
-    title = f"{stage.partition}: {stage.name.replace('_', ' ')}, {manifest['precision']} on {manifest['device']}"
+    title = f"{stage.partition}, {stage.name.replace('_', ' ')}: loss per optimizer step and its running mean"
     return {
-        "steps": manifest["steps"],
-        "rows": manifest["rows"],
-        "seconds": round(manifest["seconds"], 1),
         "first loss": _four(losses[0]),
         "last loss": _four(losses[-1]),
-        "trained parameters": manifest["trained_parameters"],
+        "precision": manifest["precision"],
+        "device": manifest["device"],
+        "seconds": round(manifest["seconds"], 1),
         "loss curve": image(histograms.loss_curve(losses, title)),
         "dagster/uri": stage.store.unstrip(stage.product.path),
     }
@@ -172,24 +191,27 @@ def evaluation(stage: Evaluation) -> Metadata:
         numbers[f"chance {name}"] = scores[OVERALL]["chance"]
     if (language := result["language"]) is not None:
         numbers |= {f"perplexity {when}": language[when] for when in ("before", "after")}
-    shown = {**_known(numbers), "accuracy by kind": table(rows)}
+    shown = _known(numbers)
     differences = [
         {
             "other variant": other,
             "benchmark": name,
             "kind": kind,
-            "difference": _four(found["difference"]),
-            "95 % interval": f"{found['low']:+.3f} to {found['high']:+.3f}",
+            "difference": f"{found['difference']:+.4f}",
+            "95 % interval": f"{found['low']:+.4f} to {found['high']:+.4f}",
             "questions": found["n"],
         }
         for other, benchmarks in stage.comparisons().items()
         for name, kinds in benchmarks.items()
         for kind, found in kinds.items()
     ]
-    if differences:
-        shown["accuracy less that of other variants"] = table(differences)
-    if result["not_applied"]:
-        shown["benchmarks not run"] = counts_table("benchmark", result["not_applied"], "why")
+    shown |= _tables(
+        {
+            "accuracy by kind": rows,
+            "accuracy less that of other variants": differences,
+            "benchmarks not run": _counts("benchmark", result["not_applied"], "why"),
+        }
+    )
     answered = [
         (a.picture, f"{a.question} {a.answer or '(nothing)'}", "right" if a.right else f"wrong: {a.truth}")
         for a in stage.examples()
@@ -200,8 +222,13 @@ def evaluation(stage: Evaluation) -> Metadata:
 
 
 def _four(value: float) -> float:
-    """A number for people: four digits behind the point."""
-    return round(value, 4)
+    """A number for people: four digits behind the point, of one below 1 its first four."""
+    return round(value, 4) if abs(value) >= 1 else float(f"{value:.4g}")
+
+
+def _end(name: str, limit: int = 30) -> str:
+    """The end of a file's name, in a column that leaves room for others; the table of input files has the whole."""
+    return name if len(name) <= limit else f"…{name[1 - limit :]}"
 
 
 def _told(value: float | None) -> str:
@@ -214,45 +241,38 @@ def _known(numbers: Mapping[str, float | None]) -> Metadata:
     return {name: _four(value) for name, value in numbers.items() if value is not None}
 
 
-def counts_table(name: str, values: Mapping[str, Any], value_name: str = "rows") -> Shown:
-    """A two-column table; the column `name` holds the keys."""
-    return table(
-        [{name: key, value_name: value} for key, value in values.items()],
-        {name: "string", value_name: "string" if value_name == "why" else "int"},
-    )
+def four_digits(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a check, for people."""
+    return {name: _four(value) if isinstance(value, float) else value for name, value in numbers.items()}
 
 
-def table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str] | None = None) -> Shown:
-    """A table of rows that have the same columns.
+def _counts(name: str, values: Mapping[str, Any], value_name: str = "rows") -> list[dict[str, Any]]:
+    """Rows of a table of two columns; the column `name` holds the keys."""
+    return [{name: key, value_name: value} for key, value in values.items()]
 
-    Args:
-        types: of each column; where there may be no rows to tell them.
+
+def _tables(named: Mapping[str, Sequence[Mapping[str, Any]]]) -> Metadata:
+    """Tables by name, without those that have no rows. The UI shows text in a cell as it is: no markup is read.
+
+    The rows of a table have the same columns.
     """
-    types = types or {name: _TYPES[type(value)] for name, value in rows[0].items()}
-    schema = [{"name": name, "type": kind} for name, kind in types.items()]
+    return {name: _table(rows) for name, rows in named.items() if rows}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Shown:
+    schema = [{"name": name, "type": _TYPES[type(value)]} for name, value in rows[0].items()]
     return {"raw_value": {"records": rows, "schema": schema}, "type": "table"}
-
-
-def markdown(text: str) -> Shown:
-    """Text that the UI shows as markdown: nothing foreign may stand in it unescaped."""
-    return {"raw_value": text, "type": "md"}
 
 
 def image(png: bytes) -> Shown:
     """A picture inside markdown, the one way the UI shows one. It is stored in the database: keep it below 150 kB."""
-    return markdown(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return _markdown("png", png)
 
 
 def jpeg(data: bytes) -> Shown:
     """A contact sheet inside markdown."""
-    return markdown(f"![](data:image/jpeg;base64,{base64.b64encode(data).decode()})")
+    return _markdown("jpeg", data)
 
 
-def _examples_table(examples: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["| rule | verdict | value | caption |", "|---|---|---|---|"]
-    for rule, sides in examples.items():
-        for verdict in ("kept", "rejected"):
-            lines += [
-                f"| {rule} | {verdict} | {value:.4g} | {histograms.escape(text)} |" for text, value in sides[verdict]
-            ]
-    return "\n".join(lines)
+def _markdown(kind: str, data: bytes) -> Shown:
+    return {"raw_value": f"![](data:image/{kind};base64,{base64.b64encode(data).decode()})", "type": "md"}

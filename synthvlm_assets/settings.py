@@ -25,6 +25,7 @@ import dagster as dg
 from synthvlm_core import hashing
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe import loading as recipes
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store.objects import Store
@@ -98,8 +99,9 @@ class Settings:
         # a backfill's later runs get their job's tags at their own time, perhaps after an edit: its first run decides
         carried = self._of_backfill(context.instance, tags.get(_BACKFILL_TAG)) or tags.get(RECIPE_TAG)
         try:
-            recipe = self.recipe if carried in (None, self.recipe.hash) else self._stored(carried)
-            refuse_other_lineage(context.instance, recipe)
+            with in_words():
+                recipe = self.recipe if carried in (None, self.recipe.hash) else self._stored(carried)
+                refuse_other_lineage(context.instance, recipe)
         except Mendable as error:
             if run is not None:
                 context.instance.report_run_canceling(run, str(error))

@@ -107,7 +107,8 @@ def _serve(listening: socket.socket, names: frozenset[str]) -> bool:
 @contextlib.contextmanager
 def _daemon(workspace: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Dagster's daemon: queue, sensors, backfills."""
-    process = subprocess.Popen([sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)])
+    quiet = ["--log-level", "warning"]  # else a line every few seconds that it looked; what runs tell is printed anyway
+    process = subprocess.Popen([sys.executable, "-m", "dagster._daemon", "run", *quiet, "--workspace", str(workspace)])
     try:
         yield process
     finally:

@@ -1,6 +1,7 @@
 """Dagster's webserver, answering its own pages and programs alone: no page of another origin.
 
-Belongs here: which requests are refused. Does not belong here: starting processes and listening (ui.py).
+Belongs here: which requests are refused, and how the page opens for who sees it first. Does not belong here: starting
+processes and listening (ui.py).
 
 A browser sends requests to this machine for any page that it shows, and Dagster's webserver runs what they ask for: it
 takes a mutation as a GET, as a form or over a WebSocket, from anywhere. Here a request passes three questions, before
@@ -15,6 +16,7 @@ this machine (`curl`, Dagster's clients) send none of these headers but `Host`, 
 open the page may do all.
 """
 
+import json
 import logging
 import re
 from collections.abc import Collection
@@ -24,8 +26,20 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_FIRST = "/asset-groups"
+"""The page of the whole graph."""
+_GROUPS = ",".join(f"global@global:{group}" for group in ("captions", "images", "release", "training"))
+_OPEN = ("global-__GLOBAL__", "job-curate_and_draw")
+"""Graphs of more than one group: Dagster shows each of their groups as one closed box until somebody opens it."""
+_OPENED = "".join(
+    f"localStorage.getItem({key!r}) ?? localStorage.setItem({key!r}, {json.dumps({'expanded': _GROUPS})!r});"
+    for key in (f"asset-graph-open-graph-nodes-{graph}" for graph in _OPEN)
+)
+"""What a browser runs before the page: it opens the groups unless this browser remembers what somebody chose."""
+_NONCE = re.compile(rb'<script nonce="([0-9a-f]+)">')
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _ORIGIN = re.compile(r"https?://([^/?#@\s]+)")
@@ -61,6 +75,17 @@ class GuardedWebserver(DagsterWebserver):
 
     def build_middleware(self) -> list[Middleware]:
         return [Middleware(SameOrigin, names=self._names), *super().build_middleware()]
+
+    def index_html_endpoint(self, request: Request) -> Response:
+        if request.url.path == "/":  # Dagster's choice is a timeline of runs, and there may be none yet
+            return RedirectResponse(_FIRST)
+        page: Response = super().index_html_endpoint(request)
+        found = _NONCE.search(page.body)
+        if found is not None:  # the first script of Dagster's page: another version may have none
+            script = b'<script nonce="%b">%b</script>' % (found[1], _OPENED.encode())
+            page.body = bytes(page.body).replace(found[0], script + found[0], 1)
+            page.headers["Content-Length"] = str(len(page.body))
+        return page
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
         if request.method != "POST" and request.url.query:

@@ -75,7 +75,7 @@ def make(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) 
     teller.tell("show what was made")
     counts = {key: value for key, value in manifest.items() if isinstance(value, int) and key != "version"}
     shown = _function(place)(stage)
-    pipes.report_asset_materialization(metadata={**shown, **counts}, data_version=manifest["content_hash"])
+    pipes.report_asset_materialization(metadata={**counts, **shown}, data_version=manifest["content_hash"])
 
 
 def check(stage: Stage, place: str, teller: process.Teller, pipes: PipesContext) -> None:

@@ -19,6 +19,7 @@ from synthvlm_assets.settings import RECIPE_TAG, Settings
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.errors import Mendable
+from synthvlm_core.machine import in_words
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store.objects import Store
 
@@ -37,7 +38,8 @@ class _Look(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.change = self._stage.changed()
+            with in_words():
+                self.change = self._stage.changed()
         except Mendable as error:
             self.wrong = str(error)
         except Exception as error:  # noqa: BLE001  # of one source: it is told, and the others are requested

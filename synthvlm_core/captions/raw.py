@@ -7,12 +7,14 @@ file formats (readers/), the judgement of a row (judging.py) and any judgement o
     raw_captions/source=<name>/<reader>/of-<recipe>.json the files that make up the source of a recipe now
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
+import pyarrow.compute as pc
 from typing_extensions import TypedDict
 
 from synthvlm_core import hashing
@@ -31,6 +33,8 @@ from synthvlm_core.store.objects import DamagedObject
 from synthvlm_core.store.shards import Folder, Shard
 
 VERSION = 1
+_LOOKED_AT = 20
+"""Shards of quarantined rows that are searched for examples."""
 
 
 @document
@@ -134,6 +138,29 @@ class RawCaptions(Stage):
     def quarantine(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Rows that are no captions, as tables, in the order of files and rows."""
         return self._tables("quarantine", columns)
+
+    def examples(self, *, captions: int = 8, per_reason: int = 3) -> dict[str, list[dict[str, Any]]]:
+        """Some captions of the first files, and some quarantined rows of each reason, to look at.
+
+        Returns:
+            "captions": `file`, `row`, `text`; "quarantine": `file`, `row`, `reason` and `content`, bytes as read. Rare
+            reasons may lack one in a source of millions of them: no more than the first `_LOOKED_AT` shards are read.
+        """
+        each = max(2, captions // max(1, len(self.manifest["files"])))
+        taken: list[dict[str, Any]] = []
+        for part in self.captions(["file", "row", "text"]):
+            taken += part.slice(0, min(each, captions - len(taken))).to_pylist()
+            if len(taken) >= captions:
+                break
+        refused: dict[str, list[dict[str, Any]]] = {reason: [] for reason in self.manifest["reasons"]}
+        wanted = {reason: min(count, per_reason) for reason, count in self.manifest["reasons"].items()}
+        for part in itertools.islice(self.quarantine(["file", "row", "reason", "content"]), _LOOKED_AT):
+            for reason, found in refused.items():
+                rows = part.filter(pc.equal(part["reason"], reason))
+                found += rows.slice(0, wanted[reason] - len(found)).to_pylist()
+            if all(len(found) >= wanted[reason] for reason, found in refused.items()):
+                break
+        return {"captions": taken, "quarantine": [row for found in refused.values() for row in found]}
 
     def changed(self) -> str | None:
         """A hash of the source's files if they are not those of the last `make`, else None."""

@@ -1,14 +1,12 @@
-"""Pictures and texts for a person to look at: histograms with thresholds, escaped captions.
+"""Pictures and texts for a person to look at: histograms with thresholds, captions as a line.
 
-Belongs here: turning stored numbers into PNG bytes and hostile text into harmless text. Does not belong here:
+Belongs here: turning stored numbers into PNG bytes and hostile text into a harmless line. Does not belong here:
 computing the numbers (the stages) or where a picture is shown (synthvlm_assets).
 """
 
-import html
 import io
-import itertools
-import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -43,33 +41,64 @@ def histograms(found: dict[str, Any], rules: list[dict[str, Any]], title: str) -
 
 def _panel(axes: Any, histogram: dict[str, Any], rule: dict[str, Any]) -> None:
     edges, kept, rejected = histogram["edges"], histogram["kept"], histogram["rejected"]
-    width = [right - left for left, right in itertools.pairwise(edges)]
-    left = edges[:-1]
-    axes.bar(left, kept, width, align="edge", color=KEPT, label="kept")
-    axes.bar(left, rejected, width, bottom=kept, align="edge", color=REJECTED, label="rejected")
-    for bound in (rule["minimum"], rule["maximum"]):
-        if bound is not None:
-            axes.axvline(bound, color=THRESHOLD, linewidth=1, linestyle="--")
-            axes.annotate(f"{bound:.4g}", (bound, 1.0), xycoords=("data", "axes fraction"), fontsize=7, va="top")
+    _bars(axes, edges, kept, [0] * len(kept), KEPT, "kept")
+    _bars(axes, edges, rejected, kept, REJECTED, "rejected")
     if edges[0] > 0 and edges[-1] > 1000 * edges[0]:  # bins of such a range are equal on this scale
         axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(bottom=0)
     axes.set_title(rule["name"].replace("_", " "), fontsize=9)
     axes.set_xlabel(rule["statistic"].replace("_", " "))
+    _thresholds(axes, [bound for bound in (rule["minimum"], rule["maximum"]) if bound is not None])
     axes.legend(frameon=False, fontsize=7, loc="best")
 
 
-def escape(text: str, limit: int = 160) -> str:
-    """Hostile text as one harmless line of markdown: no markup, no line breaks, no invisible or reordering characters.
+def _bars(
+    axes: Any, edges: Sequence[float], counts: Sequence[int], below: Sequence[int], color: str, label: str
+) -> None:
+    """A bar a bin that is not empty, outlined: where a threshold lies far away, its bin is narrower than a pixel."""
+    bins = [number for number, count in enumerate(counts) if count]
+    axes.bar(
+        [edges[number] for number in bins],
+        [counts[number] for number in bins],
+        [edges[number + 1] - edges[number] for number in bins],
+        bottom=[below[number] for number in bins],
+        align="edge",
+        color=color,
+        edgecolor=color,
+        linewidth=0.8,
+        label=label,
+    )
+
+
+def _thresholds(axes: Any, bounds: Sequence[float]) -> None:
+    """A dashed line at each, with its value on the side where there is more room."""
+    for bound in bounds:
+        axes.axvline(bound, color=THRESHOLD, linewidth=1, linestyle="--")
+    for bound in bounds:
+        right = axes.transAxes.inverted().transform(axes.transData.transform((bound, 0)))[0] > 0.5
+        axes.annotate(
+            f"{bound:.4g}",
+            (bound, 1.0),
+            xytext=(-3 if right else 3, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            fontsize=7,
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """Hostile text as one line without invisible or reordering characters. Markup stays: show it where none is read.
 
     Args:
-        limit: longest result before escaping, in characters; what is cut is marked with an ellipsis.
+        limit: longest result, in characters; what is cut is marked with an ellipsis.
     """
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     # controls, format characters (bidi overrides, zero-width) and separators become a visible mark
-    shown = "".join("␣" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else c for c in shown)
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~:@/])", r"\\\1", html.escape(shown, quote=False))
+    return "".join("␣" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else c for c in shown)
 
 
 def score_histograms(found: dict[str, Any], bounds: dict[str, list[float]], title: str) -> bytes:
@@ -86,15 +115,14 @@ def score_histograms(found: dict[str, Any], bounds: dict[str, list[float]], titl
         panels = figure.subplots(1, max(1, len(shown)), squeeze=False).flat
         for axes, (score, histogram) in zip(panels, shown.items(), strict=False):
             edges = histogram["edges"]
-            axes.bar(edges[:-1], histogram["counts"], edges[1] - edges[0], align="edge", color=KEPT)
-            for bound in bounds.get(score, []):
-                axes.axvline(bound, color=THRESHOLD, linewidth=1, linestyle="--")
+            _bars(axes, edges, histogram["counts"], [0] * len(histogram["counts"]), KEPT, "pairs")
+            _thresholds(axes, bounds.get(score, []))
             axes.set_title(score.replace("_", " "), fontsize=9)
         return _png(figure)
 
 
 def loss_curve(losses: list[float], title: str) -> bytes:
-    """Training loss per optimizer step, with its running mean. A PNG."""
+    """Training loss per optimizer step, pale, and its running mean. A PNG."""
     with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(6.0, 2.6), layout="constrained")
         axes = figure.subplots()

@@ -28,7 +28,7 @@ def look(page, url: str, text: str, name: str) -> None:
 
 def test_a_person_materializes_all_sources_and_looks_at_them(deploy, page, four_sources: Recipe) -> None:
     running = deploy(four_sources)
-    look(page, f"{running.url}/asset-groups/", "training", "graph")
+    look(page, running.url, "scored_pairs", "graph")  # the first page, with its groups open
 
     page.goto(f"{running.url}/locations/__repository__@synthvlm/jobs/curate_and_draw")
     page.get_by_role("button", name="Materialize all").click()

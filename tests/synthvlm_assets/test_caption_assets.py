@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +20,17 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return f"{data.error} {data.user_failure_data}"
 
 
+def terminal(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of a run, without the time of day."""
+    return [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in capfd.readouterr().err.splitlines()]
+
+
 def test_a_source_flows_from_files_to_a_filtered_table(location, store: Store, small_recipe: Recipe) -> None:
     result = location.run("laion")
     assert result.success
     kept = location.latest("filtered_captions")
     assert kept.partition == "laion"
-    assert kept.metadata["dagster/partition_row_count"].value == 4
+    assert kept.metadata["kept"].value == 4
     assert kept.metadata["rejected"].value == 2
     assert kept.metadata["recipe"].value == "small"
     manifest = FilteredCaptions(store, small_recipe, "laion").manifest
@@ -33,24 +39,43 @@ def test_a_source_flows_from_files_to_a_filtered_table(location, store: Store, s
     assert location.latest("raw_captions").metadata["quarantined"].value == 1
 
 
-def test_the_worker_reports_counts_and_progress_through_pipes(location) -> None:
+def test_the_worker_reports_counts_and_progress_through_pipes(location, capfd: pytest.CaptureFixture[str]) -> None:
     result = location.run("laion")
     assert location.latest("filtered_captions").metadata["kept"].value == 4
     logs = [event.message for event in location.instance.all_logs(result.run_id)]
     assert any("text_statistics: 6 of 6" in (message or "") for message in logs)
+    lines = terminal(capfd)
+    assert lines[:3] == [
+        "raw_captions of laion: files: laion.parquet: 0 of 1",
+        "raw_captions of laion: files: 1 of 1",
+        "raw_captions of laion: made",
+    ]
+    assert "raw_captions_checks of laion: every_input_row_is_stored passed: all 8 rows of 1 files" in lines
+    assert re.fullmatch(r"curate_captions of laion: done in \d+ s", lines[-1])
+    assert all(re.match(r"(raw|filtered|curate)_captions(_checks)? of laion: ", line) for line in lines), lines
 
 
 def test_a_picture_and_harmless_examples_are_shown(location, source_files: Path) -> None:
     hostile = "<img src=x onerror=alert(1)> a red [circle](javascript:alert(1)) \u202e | and a blue square `here`"
-    (source_files / "cc.tsv").write_text(f"{hostile}\thttps://example.com/1.jpg\n")
+    harmless = hostile.replace("\u202e", "␣")
+    (source_files / "cc.tsv").write_text(f"{hostile}\thttps://example.com/1.jpg\n{hostile} without an address\n")
     assert location.run("cc").success
+    read = location.latest("raw_captions").metadata
+    assert cells(read["some captions"]) == [{"file": "cc.tsv", "row": 0, "text": harmless}]
+    refused = {"file": "cc.tsv", "row": 1, "reason": "not 2 columns", "content": f"{harmless} without an address"}
+    assert cells(read["some quarantined rows"]) == [refused]
     metadata = location.latest("filtered_captions").metadata
     assert metadata["histograms"].value.startswith("![](data:image/png;base64,")
     assert len(metadata["histograms"].value) < 150_000
-    examples = metadata["nearest to the thresholds"].value
-    assert "<img" not in examples
-    assert "](" not in examples
-    assert "\u202e" not in examples
+    assert {row["caption"] for row in cells(metadata["nearest to the thresholds"])} == {harmless}
+    assert [key for key, value in metadata.items() if isinstance(value, dg.MarkdownMetadataValue)] == ["histograms"]
+    assert "rules not applied" not in metadata, "no empty table"
+
+
+def cells(shown: dg.MetadataValue) -> list[dict[str, object]]:
+    """The rows of a table, which the UI shows as text that is not read for markup."""
+    assert isinstance(shown, dg.TableMetadataValue)
+    return [dict(record.data) for record in shown.records]
 
 
 def test_column_schemas_are_those_of_the_record_types(location) -> None:
@@ -67,6 +92,9 @@ def test_an_unreadable_file_fails_in_words_and_is_not_retried(location, source_f
     assert not result.success
     assert "laion.parquet" in failure(result)
     assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
+    told = [event for event in result.all_events if event.is_failure]
+    assert [event.event_type_value for event in told] == ["STEP_FAILURE", "PIPELINE_FAILURE"]
+    assert [event.event_specific_data.error.stack for event in told] == [[], []], "no traceback in the UI"
 
 
 def test_a_failure_in_the_worker_is_told_in_its_own_words(location, small_recipe, edited: Edit, locate) -> None:
@@ -129,7 +157,7 @@ def test_another_lineage_is_refused(location, locate, small_recipe: Recipe) -> N
 
 
 def test_a_crash_in_the_worker_shows_its_traceback(
-    location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_hook
+    location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_hook, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = """
         from synthvlm_core.captions.filtered import FilteredCaptions
@@ -142,3 +170,9 @@ def test_a_crash_in_the_worker_shows_its_traceback(
     assert not result.success
     logged = [event.to_json() for event in location.instance.all_logs(result.run_id)]
     assert any("the cable was pulled" in entry for entry in logged)
+    lines = terminal(capfd)
+    assert lines.count("RuntimeError: the cable was pulled") == 3, "each try, and nobody says it again"
+    died = "The worker of filtered_captions of 'laion' ended with status 1. What it did last: starting. "
+    told = [line for line in lines if died in line]
+    assert [line.partition(": ")[2].partition(": ")[0] for line in told] == ["is tried again"] * 2 + ["FAILED"]
+    assert sum("Traceback" in line for line in lines) == 3

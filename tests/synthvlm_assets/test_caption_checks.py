@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.recipe.sections import Recipe
@@ -33,9 +34,12 @@ def test_every_check_reports_its_partition_and_numbers(location) -> None:
         assert evaluation.metadata
         assert evaluation.description
     assert {evaluation.partition for evaluation in found.values()} == {"laion"}
+    assert found["filtered_captions", "rejected_share_is_usual"].metadata["share"].value == 0.3333, "two of six"
 
 
-def test_a_failed_check_stops_what_follows_in_the_run(location, store: Store, small_recipe: Recipe) -> None:
+def test_a_failed_check_stops_what_follows_in_the_run(
+    location, store: Store, small_recipe: Recipe, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A shard of raw_captions is damaged between two runs; only the checks and the filtered captions run again."""
     assert location.run("laion").success
     [(_, parts)] = RawCaptions(store, small_recipe, "laion").files()
@@ -56,6 +60,9 @@ def test_a_failed_check_stops_what_follows_in_the_run(location, store: Store, sm
     assert not result.success
     assert not evaluations(result)["raw_captions", "shards_are_undamaged"].passed
     assert result.asset_materializations_for_node("filtered_captions") == []
+    terminal = capfd.readouterr().err
+    assert terminal.count("FAILED") == sum(not found.passed for found in evaluations(result).values()), "once each"
+    assert "Stack Trace" not in terminal
 
 
 def test_an_unusual_share_only_warns(

@@ -1,6 +1,7 @@
 """Which requests the guarded webserver takes when it is opened to others: under names, behind a proxy."""
 
 import http.client
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ import pytest
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 
+from synthvlm_assets.definitions import build
 from synthvlm_assets.webserver import GuardedWebserver, names_of
+from synthvlm_core.recipe import loading
 
 NAMES = "synthvlm.lan:8080, ui.example.org"
 
@@ -75,6 +78,25 @@ def test_two_answers_to_one_question_are_none(port: int) -> None:
     assert asked(port, [("Host", "localhost:PORT"), ("Host", "evil.example")]).status in (400, 403)
     assert asked(port, [("Host", "localhost:PORT"), own, ("Sec-Fetch-Site", "cross-site")]).status == 403
     assert asked(port, [("Host", "localhost:PORT"), own, ("Sec-Fetch-Site", "same-origin")]).status == 200
+
+
+def page(port: int, path: str) -> http.client.HTTPResponse:
+    """What a browser gets that opens a page."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path)
+    return connection.getresponse()
+
+
+def test_the_first_page_is_the_whole_graph_and_its_groups_are_open(port: int) -> None:
+    first = page(port, "/")
+    assert (first.status, first.getheader("Location")) == (307, "/asset-groups")
+    graph = page(port, "/asset-groups")
+    nonce, script = re.findall(r'<script nonce="(\w+)">(localStorage.*?)</script>', graph.read().decode())[0]
+    assert f"'nonce-{nonce}'" in str(graph.getheader("Content-Security-Policy")), "a browser runs it"
+    specs = build(loading.load("miniature"), "store").resolve_all_asset_specs()
+    graphs = re.findall(r"getItem\('asset-graph-open-graph-nodes-(\S+)'\)", script)
+    assert graphs == ["global-__GLOBAL__", "job-curate_and_draw"]
+    assert set(re.findall(r"global@global:(\w+)", script)) == {spec.group_name for spec in specs}
 
 
 def test_a_name_is_written_as_in_the_address_bar() -> None:

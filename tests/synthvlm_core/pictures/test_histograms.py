@@ -11,27 +11,18 @@ from synthvlm_core.pictures import histograms
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("it's a cat & a dog", "it's a cat &amp; a dog"),
-        ("<b>bold</b>", "&lt;b&gt;bold&lt;\\/b&gt;"),
+        ("it's a <b>cat</b> & a [dog](x)", "it's a <b>cat</b> & a [dog](x)"),
         ("two\nlines\tand \u202etnemges", "two␣lines␣and ␣tnemges"),
-        ("a | b", "a \\| b"),
-        ("[x](y)", "\\[x\\]\\(y\\)"),
+        ("x" * 161, "x" * 159 + "…"),
     ],
 )
-def test_escape(text: str, shown: str) -> None:
-    assert histograms.escape(text) == shown
+def test_one_line(text: str, shown: str) -> None:
+    assert histograms.one_line(text) == shown
 
 
 @given(st.text())
-def test_escaped_text_is_one_harmless_line(text: str) -> None:
-    shown = histograms.escape(text)
-    assert len(shown.splitlines()) <= 1
-    assert "<" not in shown
-    assert "](" not in shown
-
-
-def test_long_text_is_cut_visibly() -> None:
-    assert histograms.escape("x" * 500).endswith("…")
+def test_a_line_is_one_line(text: str) -> None:
+    assert len(histograms.one_line(text).splitlines()) <= 1
 
 
 @pytest.mark.parametrize("edges", [[i / 10 for i in range(11)], [10.0**i for i in range(11)]])
@@ -41,6 +32,17 @@ def test_histograms_are_a_small_picture(edges: list[float]) -> None:
     data = histograms.histograms(found, [rule], "title")
     assert len(data) < 150_000
     assert Image.open(io.BytesIO(data)).size[0] > 200
+
+
+def test_values_far_from_their_threshold_are_seen() -> None:
+    edges = [0.99990 + i * 1e-7 for i in range(51)]
+    found = {"judge_yes": {"edges": edges, "kept": [0] * 49 + [20], "rejected": [0] * 50}}
+    rule = {"name": "judge", "statistic": "judge_yes", "minimum": 0.5, "maximum": None}
+    picture = Image.open(io.BytesIO(histograms.histograms(found, [rule], ""))).convert("RGB")
+    column = max(
+        sum(picture.getpixel((x, y)) == (0x2A, 0x78, 0xB5) for y in range(picture.height)) for x in range(picture.width)
+    )
+    assert column > picture.height // 2, "a bar from the axis to the top, however narrow its bin"
 
 
 def test_nothing_to_draw_is_a_picture_too() -> None:

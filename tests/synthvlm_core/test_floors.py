@@ -32,7 +32,7 @@ FLOORS = [
     {"release"},
     {"training"},
     {"evaluation"},
-    {"checking", "graph"},
+    {"checking", "graph", "standing"},
     {"plan"},
     {"cli"},
 ]

@@ -102,7 +102,7 @@ def test_a_window_that_is_none_is_refused(load: Callable[[str], Recipe], window:
     [
         ("weights: {ssim", "weights: {clip_score", "7: selection.weights", "'clip_score' is no score of this recipe"),
         ("weights: {ssim", "weights: {weighted_score", "7: selection.weights", "'weighted_score' is no score"),
-        ("weights: {ssim: 1.0}", "weights: {}", "7: selection.weights", "at least 1 item"),
+        ("weights: {ssim: 1.0}", "weights: {}", "7: selection.weights", "give at least one"),
         ("floor: {}", "floor: {clip: 0.5}", "8: selection.floor", "there are ['ssim', 'weighted_score']"),
         ("mean: {}", "mean: {clip: 0.5}", "9: selection.source_thresholds.mean", "'clip' is no score of this recipe"),
         (
@@ -111,7 +111,7 @@ def test_a_window_that_is_none_is_refused(load: Callable[[str], Recipe], window:
             "11: selection.sets.0.weights",
             "'clip' is no score of this recipe",
         ),
-        ("random}", "random, weights: {}}", "12: selection.sets.1.weights", "at least 1 item"),
+        ("random}", "random, weights: {}}", "12: selection.sets.1.weights", "give at least one"),
         ("{ssim: 1.0}", "{ssim: .nan}", "7: selection.weights.ssim", "finite"),
         ("floor: {}", "floor: {ssim: .inf}", "8: selection.floor.ssim", "finite"),
     ],

@@ -46,10 +46,10 @@ def main(variants: list[str]) -> int:
     sets = list(dict.fromkeys([recipe.selection.sets[0].name, *(recipe.variant(v).selection for v in variants)]))
     start = time.monotonic()
     sources = [("curate_and_draw", source.name) for source in recipe.sources]
-    if not _run_all(sources, at_once=os.cpu_count() or 1):
-        return 1
     released, trained = [("release_set", name) for name in sets], [("train", variant) for variant in variants]
-    if not _run_all([*released, *trained], at_once=1):
+    failed = _run_all(sources, at_once=os.cpu_count() or 1) or _run_all([*released, *trained], at_once=1)
+    if failed:  # again, since the table and what ended after it stand below
+        print("\n".join(["", *failed, "", "What was made is kept: mend this and run it again."]), file=sys.stderr)
         return 1
     _funnel(store, recipe)
     for name in sets:
@@ -83,14 +83,14 @@ def run(job: str, partition: str) -> int:
     return 0 if result.success else 1
 
 
-def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> bool:
-    """Run jobs in processes of their own. The first failure lets no further one begin."""
-    waiting, running, sound = list(jobs), dict[tuple[str, str], _Running](), True
+def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> list[str]:
+    """Run jobs in processes of their own. The first failure lets no further one begin. Returns what failed, and why."""
+    waiting, running, failed = list(jobs), dict[tuple[str, str], _Running](), list[str]()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="synthvlm-demo-"))
         board = stack.enter_context(Board(Path(folder)))
-        while running or (waiting and sound):
-            while waiting and sound and len(running) < at_once:
+        while running or (waiting and not failed):
+            while waiting and not failed and len(running) < at_once:
                 job = waiting.pop(0)
                 told, logged = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
                 process = subprocess.Popen(
@@ -106,9 +106,10 @@ def _run_all(jobs: list[tuple[str, str]], *, at_once: int) -> bool:
             for job, one in list(running.items()):
                 if one.process.poll() is not None:
                     del running[job]
-                    sound &= one.process.returncode == 0
+                    if one.process.returncode:
+                        failed.append(one.words)
                     board.end(*job, one.words)
-    return sound
+    return failed
 
 
 class _Running(NamedTuple):

@@ -43,6 +43,16 @@ def test_a_launch_that_fails_says_once_what_to_mend(home: Path, small_recipe: Re
     assert re.fullmatch(r"Error: Run [-0-9a-f]+ resulted in failure\.", last)
 
 
+def test_a_demo_that_fails_ends_with_what_to_mend(home: Path, small_recipe: Recipe, source_files: Path) -> None:
+    (source_files / "laion.parquet").unlink()
+    done = ran(home, small_recipe, [sys.executable, "-m", "synthvlm_assets.demo"])
+    assert done.returncode == 1
+    run, why, _, last = done.stderr.strip().splitlines()
+    assert re.fullmatch(r"curate and draw  laion +FAILED in \d+ s", run)
+    assert "laion.parquet matches no file" in why
+    assert last == "What was made is kept: mend this and run it again."
+
+
 def test_definitions_that_do_not_load_say_why_in_one_line(home: Path) -> None:
     known = {**environment(home), "SYNTHVLM_RECIPE": "minature"}
     why = "no recipe 'minature': neither a preset (miniature, paper) nor a file; did you mean 'miniature'?"
@@ -61,12 +71,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def launched(home: Path, recipe: Recipe, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """`dg launch` as a person calls it, with the recipe in a file."""
+    """`dg launch` as a person calls it."""
+    return ran(home, recipe, called(["dg", "launch", *arguments]))
+
+
+def ran(home: Path, recipe: Recipe, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """A command as a person calls it, with the recipe in a file."""
     file = Path(recipe.folder, "recipe.yaml")
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"folder"})))
     known = {**environment(home), "SYNTHVLM_RECIPE": str(file)}
     known.pop("SYNTHVLM_RESOLVED_RECIPE", None)
-    command = called(["dg", "launch", *arguments])
     return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, check=False)
 
 

@@ -130,7 +130,8 @@ class _Lines(logging.Handler):
         try:
             said = get_log_record_metadata(record)
             partition = said["job_tags"].get(_PARTITION)
-            where = f"{said['step_key'] or said['job_name']}{f' of {partition}' if partition else ''}"
+            job = said["job_name"] if not str(said["job_name"]).startswith("__") else "run"  # Dagster's, of no name
+            where = f"{said['step_key'] or job}{f' of {partition}' if partition else ''}"
             for words in self._told(record.levelno, said):
                 _print(where, words)
         except Exception:  # noqa: BLE001  # as every handler does it: no run fails for a line

@@ -23,8 +23,9 @@ MAX_DEPTH = 1 << 20
 MAX_LISTS = 100  # keys of the outermost object that are remembered
 _BLOCK = 1 << 20
 _ITEM = re.compile(rb'[ \t\r\n]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)"[ \t\r\n]*+([,\]])', re.DOTALL)
-# not possessive as a whole: before 3.11.5 Python then keeps what a last, unfinished repetition took (gh-106052)
-_ITEMS = re.compile(rb'(?:[ \t\r\n]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+,)+', re.DOTALL)
+# Not possessive as a whole: before 3.11.5 Python then keeps what a last, unfinished repetition took (gh-106052). And
+# bounded, for each repetition holds memory to return to.
+_ITEMS = re.compile(rb'(?:[ \t\r\n]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+,){1,10000}', re.DOTALL)
 _STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _NOT_SPACE = re.compile(rb"[^ \t\r\n]")

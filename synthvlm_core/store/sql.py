@@ -20,12 +20,12 @@ import pyarrow as pa
 
 from synthvlm_core.store import temporary
 
-MEMORY_LIMIT = "2GB"
+MEMORY_LIMIT = "1GB"
 BATCH_ROWS = 10_000
 
 
 class Scratch:
-    """A database on disk: beyond its memory limit it spills there instead of growing."""
+    """A database in memory: beyond its limit it spills to disk instead of growing."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
@@ -114,7 +114,7 @@ def scratch(memory_limit: str = MEMORY_LIMIT) -> Iterator[Scratch]:
     """An empty scratch database, gone afterwards."""
     with temporary.folder("scratch") as folder:
         connection = duckdb.connect(
-            str(folder / "scratch.duckdb"),
+            ":memory:",  # a file would be written twice, as its log and as itself, for rows that nobody reads again
             config={
                 "memory_limit": memory_limit,
                 "temp_directory": str(folder / "spill"),

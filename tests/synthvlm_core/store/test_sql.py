@@ -63,7 +63,7 @@ def folders() -> list[Path]:
 
 
 def spilled(scratch: Scratch) -> Path:
-    return Path(scratch.row("select path from duckdb_databases() where not internal")[0]).parent
+    return Path(scratch.row("select current_setting('temp_directory')")[0]).parent
 
 
 def test_the_database_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left = tmp_path / "synthvlm-scratch-abc"
     left.mkdir()
-    (left / "scratch.duckdb").write_bytes(b"x")
+    (left / "spill").write_bytes(b"x")
     left.with_name(f"{left.name}.lock").touch()
     with sql.scratch() as kept, sql.scratch():
         assert not left.exists()

@@ -101,14 +101,14 @@ def _judge(source: Source, file: InputFile, rows: Rows, first: int) -> Batch:
         column if good is None else column.filter(good)
         for column in (text, beside["image url"], beside["image id"], similarity, numbers)
     ]
-    texts = kept[0].to_pylist()
+    many = len(kept[0])
     columns = [
-        pa.array(hashing.caption_ids(source.name, texts), pa.string()),
-        _constant(source.name, len(texts)),
+        hashing.caption_ids(source.name, kept[0]),
+        _constant(source.name, many),
         kept[0],
-        _constant(source.origin, len(texts)),
+        _constant(source.origin, many),
         *kept[1:4],
-        _constant(file.name, len(texts)),
+        _constant(file.name, many),
         kept[4],
     ]
     captions = _table(columns, RAW_CAPTIONS.schema)

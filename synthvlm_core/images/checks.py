@@ -110,7 +110,7 @@ def ids_and_seeds_are_sound(stage: SyntheticImages) -> Finding:
     columns = ["image_id", "caption_id", "source", "text", "k", "attempt", "seed"]
     for shard, rows in _by_shard(stage):
         images += rows.num_rows
-        expected = hashing.caption_ids(stage.partition, rows["text"].to_pylist())
+        expected = hashing.caption_ids(stage.partition, rows["text"]).to_pylist()
         for row, caption_id in zip(rows.select(columns).to_pylist(), expected, strict=True):
             sound = (
                 row["caption_id"] == caption_id

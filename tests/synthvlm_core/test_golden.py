@@ -160,7 +160,7 @@ def names_of(recipe: Recipe, store: Store, mix: Path) -> dict[str, Any]:
 
 
 def caption_ids() -> list[str]:
-    return [hashing.caption_ids(source, [text])[0] for source, text in CAPTIONS]
+    return [hashing.caption_ids(source, pa.array([text]))[0].as_py() for source, text in CAPTIONS]
 
 
 def formulas(folder: Path) -> dict[str, Any]:

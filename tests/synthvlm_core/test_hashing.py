@@ -171,7 +171,19 @@ def test_the_hash_of_stored_rows_stays() -> None:
     assert content(rows) == "e65621580f328a946f30fbe35ddde794"
 
 
-def test_threads_do_not_meet_in_the_database() -> None:
+@given(st.lists(st.tuples(st.integers(0, 300), st.none() | st.integers(0, 300)), min_size=1, max_size=200))
+def test_rows_of_any_length_are_hashed_alike(sizes: list[tuple[int, int | None]]) -> None:
+    """A row takes blocks of 64 bytes, and rows of different lengths are hashed side by side."""
+    rows = [{"a": "a" * one, "b": None if other is None else "é" * other} for one, other in sizes]
+    assert content(pa.Table.from_pylist(rows, pa.schema([("a", pa.string()), ("b", pa.string())]))) == reference(rows)
+
+
+def test_more_rows_than_are_hashed_together_are_hashed() -> None:
+    rows = [{"a": str(number), "b": number} for number in range(20_000)]
+    assert content(pa.Table.from_pylist(rows)) == reference(rows)
+
+
+def test_threads_do_not_meet() -> None:
     tables = [table([(f"row {n}", None, m) for m in range(2000)]) for n in range(8)]
     alone = [content(one) for one in tables]
     with ThreadPoolExecutor(4) as pool:
@@ -179,11 +191,25 @@ def test_threads_do_not_meet_in_the_database() -> None:
 
 
 def test_a_caption_id_is_of_source_and_text() -> None:
-    one, two = hashing.caption_ids("cc", ["a cat", "a dog"])
+    one, two = hashing.caption_ids("cc", pa.array(["a cat", "a dog"])).to_pylist()
     assert len(one) == 32
     assert one != two
-    assert hashing.caption_ids("sbu", ["a cat"]) != [one]
+    assert hashing.caption_ids("sbu", pa.array(["a cat"])).to_pylist() != [one]
     assert one == hashing.digest(b"cc", b"a cat")
+
+
+@given(st.text(max_size=200), st.lists(st.text(), max_size=9), st.integers(0, 500))
+def test_caption_ids_are_digests_of_any_text(source: str, texts: list[str], length: int) -> None:
+    texts = [*texts, "é" * length, "x" * length]
+    expected = [hashing.digest(source.encode(), text.encode()) for text in texts]
+    assert hashing.caption_ids(source, pa.array(texts)).to_pylist() == expected
+    assert hashing.caption_ids(source, pa.array(["", *texts])[1:]).to_pylist() == expected
+
+
+def test_more_captions_than_are_hashed_together_have_ids() -> None:
+    texts = [f"{number} balls" for number in range(20_000)]
+    expected = [hashing.digest(b"here", text.encode()) for text in texts]
+    assert hashing.caption_ids("here", pa.chunked_array([texts[:5], texts[5:]])).to_pylist() == expected
 
 
 def test_json_order_does_not_matter_and_nan_is_refused() -> None:

@@ -11,13 +11,16 @@ be drawn the next attempt alone is counted: nobody knows how many pictures will 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.measured import Values
+from synthvlm_core.captions.merged import Captions
 from synthvlm_core.captions.verdicts import Verdicts
 from synthvlm_core.errors import Mendable, NotMaterialized
 from synthvlm_core.images.synthetic import SyntheticImages
@@ -205,21 +208,16 @@ def _captions(scratch: Scratch, found: SourcePlan, stage: FilteredCaptions) -> R
         kept = scratch.load(texts, stage.kept(["caption_id", "text"]))
         found.to_measure = {family.name: 0 for family in stage.families}
     else:
-        rows = scratch.load(texts, stage.raw.captions(["caption_id", "text"]))
-        all_captions = scratch.create(f"select caption_id, any_value(text) as text from {rows} group by caption_id")
-        found.captions = scratch.count(all_captions)
-        verdicts = Verdicts(scratch, all_captions)
+        captions = Captions(stage.raw.manifest["rows"], stage.raw.captions)
+        found.captions = int(np.count_nonzero(captions.all()))
+        verdicts = Verdicts(scratch, captions)
         for family in stage.families:
+            values = Values(scratch, captions, family.measurement, verdicts.open())
             folder = stage.measured(family)
-            stored = scratch.load(folder.table.schema, folder.tables(folder.names()))
-            left = verdicts.open()
-            found.to_measure[family.name] = scratch.count(f"(from {left} anti join {stored} using (caption_id))")
-            values = ", ".join(f"min({name}) as {name}" for name in folder.table.names if name != "caption_id")
-            known = scratch.create(
-                f"select caption_id, {values} from {stored} semi join {left} using (caption_id) group by caption_id"
-            )
-            verdicts.judge(family.name, family.rules, known, partly=True)
-        kept = verdicts.open()
+            values.take(partial(folder.tables, folder.names(), ["caption_id", *values.columns]))
+            found.to_measure[family.name] = int(np.count_nonzero(values.missing))
+            verdicts.judge(family.name, family.rules, values, partly=True)
+        kept = scratch.load(texts, captions.tables(verdicts.open(), texts.names))
         found.exact = not any(found.to_measure.values())
     found.kept = scratch.count(kept)
     before = scratch.load(IDS, _kept_before(stage))

@@ -10,12 +10,16 @@ is measured and where the bounds come from (rules/), the loop that measures (eng
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from synthvlm_core import engine, hashing
+from synthvlm_core import hashing
+from synthvlm_core.captions.measured import measure
+from synthvlm_core.captions.merged import Captions
+from synthvlm_core.captions.places import Places
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.captions.verdicts import Verdicts
 from synthvlm_core.errors import Mendable
@@ -27,8 +31,8 @@ from synthvlm_core.stages import Stage
 from synthvlm_core.store import records, shards, sql
 from synthvlm_core.store.documents import Count, Hash, Json, Sealed, document
 from synthvlm_core.store.measurements import Measurement
-from synthvlm_core.store.shards import DamagedShard, Folder
-from synthvlm_core.store.sql import Relation, Scratch
+from synthvlm_core.store.rows import Rows
+from synthvlm_core.store.shards import Folder, Shard
 
 log = logging.getLogger(__name__)
 
@@ -182,27 +186,27 @@ class FilteredCaptions(Stage):
         if found is not None and self._is_measured(found):
             self.made(found)
             return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}
+        captions = Captions(self.raw.manifest["rows"], self.raw.captions)
         with sql.scratch() as scratch:
-            captions = self._merge_duplicates(scratch)
             verdicts = Verdicts(scratch, captions)
             measured = {}
             for family in self.families:
-                values, measured[family.name] = engine.measure_missing(
+                values, measured[family.name] = measure(
                     scratch,
+                    captions,
+                    verdicts.open(),
                     family.measurement,
                     self.measured(family),
-                    verdicts.open(),
                     shard_rows=shard_rows,
                     progress=progress,
                 )
                 verdicts.judge(family.name, family.rules, values)
             applied = [(family, rule) for family in self.families for rule in family.rules]
-            kept = self._store(verdicts, "kept", shard_rows)
-            rejected = self._store(verdicts, "rejected", shard_rows)
+            kept, rejected = self._store(captions, verdicts, shard_rows)
             manifest = {
                 "table": records.FILTERED_CAPTIONS.name,
                 "source": self.partition,
-                **verdicts.counts([rule.kind_name for _, rule in applied]),
+                **verdicts.counts(),
                 "content_hash": shards.content_hash(kept),
                 "measured": sum(measured.values()),
                 "measured_by_family": measured,
@@ -269,59 +273,39 @@ class FilteredCaptions(Stage):
 
     def _is_measured(self, found: dict[str, Any]) -> bool:
         """Whether every measurement of the kept captions of a decision is still there, undamaged."""
-        kept = self.folders["kept"].tables((shard.name for shard in shards.shards_of(found, "kept")), ["caption_id"])
-        with sql.scratch() as scratch:
-            ids = scratch.load(pa.schema([records.FILTERED_CAPTIONS.schema.field("caption_id")]), kept)
-            for family in self.families:
-                measured = self.measured(family).sound(["caption_id"])
-                stored = scratch.load(pa.schema([("caption_id", pa.string())]), (rows for _, rows in measured))
-                if missing := scratch.count(f"(from {ids} anti join {stored} using (caption_id))"):
-                    log.warning("%s of %d kept captions is gone; it is measured again now", family.name, missing)
-                    return False
+        kept = [shard.name for shard in shards.shards_of(found, "kept")]
+        places = Places(
+            lambda: (rows["caption_id"] for rows in self.folders["kept"].tables(kept, ["caption_id"])), found["kept"]
+        )
+        for family in self.families:
+            known = np.zeros(found["kept"], np.bool_)
+            folder = self.measured(family)
+            for where, _ in places.find(partial(folder.sound_tables, ["caption_id"])):
+                known[where[where >= 0]] = True
+            if missing := len(known) - int(np.count_nonzero(known)):
+                log.warning("%s of %d kept captions is gone; it is measured again now", family.name, missing)
+                return False
         return True
 
     def _rows(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         return self.folders[table].tables((shard.name for shard in self.shards(table)), columns)
 
-    def _merge_duplicates(self, scratch: Scratch) -> Relation:
-        """One row per caption id, the first by file and row, with the count of merged rows.
-
-        Raises:
-            DamagedShard: if a raw shard is not what it was; a decision from it would outlive the repair.
-        """
-        columns = ["caption_id", "text", "origin", "row"]
-        rows = scratch.create(
-            "select '' as caption_id, '' as text, '' as origin, 0 as file, 0::bigint as row where false"
-        )
-        for number, (_, parts) in enumerate(self.raw.files()):
-            folder, found = parts["captions"]
-            for table in folder.tables((shard.name for shard in found), columns):
-                numbered = table.append_column("file", pa.array([number] * table.num_rows, pa.int32()))
-                scratch.add(rows, [numbered])
-        expected = self.raw.manifest["rows"]
-        if (count := scratch.count(rows)) != expected:
-            raise DamagedShard(f"raw_captions of {self.partition} have {count} rows, not {expected}: materialize them")
-        merged = scratch.create(
-            f"""
-            select
-                caption_id,
-                any_value(text) as text,
-                any_value(origin) as origin,
-                ? as source,
-                count(*)::bigint as duplicates,
-                min((file, row)) as place
-            from {rows}
-            group by caption_id
-            """,
-            [self.partition],
-        )
-        scratch.drop(rows)
-        return merged
-
-    def _store(self, verdicts: Verdicts, table: str, shard_rows: int) -> list[shards.Shard]:
-        """Write one side of the verdicts, in the order of the input."""
-        folder = self.folders[table]
-        writer = shards.Writer(folder, shard_rows=shard_rows)
-        for part in verdicts.rows(folder.table.names, rejected=table == "rejected", rows=shard_rows):
-            writer.add(cast(pa.Table, part.cast(folder.table.schema)))
-        return writer.close()
+    def _store(self, captions: Captions, verdicts: Verdicts, shard_rows: int) -> tuple[list[Shard], list[Shard]]:
+        """Write both sides of the verdicts, in the order of the input."""
+        writers = {name: shards.Writer(folder, shard_rows=shard_rows) for name, folder in self.folders.items()}
+        chosen = {"kept": verdicts.open(), "rejected": verdicts.broken()}
+        reasons, held = verdicts.reasons(), Rows()
+        for places, table in captions.shards(["caption_id", "text", "origin"]):
+            source = pa.repeat(pa.scalar(self.partition), table.num_rows)
+            copies = pa.array(captions.copies[places].astype(np.int64))
+            table = table.append_column("source", source).append_column("duplicates", copies)
+            for name, writer in writers.items():
+                rows = table.filter(pa.array(chosen[name][places]))
+                if name == "rejected" and rows.num_rows:
+                    while len(held) < rows.num_rows:
+                        held.add(next(reasons))
+                    why = held.take(rows.num_rows)
+                    rows = pa.table([*rows.columns, *why.columns], [*rows.column_names, *why.column_names])
+                if rows.num_rows:
+                    writer.add(rows.select(self.folders[name].table.names))
+        return writers["kept"].close(), writers["rejected"].close()

@@ -1,103 +1,90 @@
-"""Verdicts on captions, in a scratch database: which caption broke which rule first.
+"""Verdicts on captions: which caption broke which rule first.
 
-Belongs here: bounds as SQL, the first broken rule, counts and histograms. Does not belong here: measuring (engine.py),
-what is stored (filtered.py).
+Belongs here: bounds, the first broken rule, counts and histograms. Does not belong here: measuring (measured.py), what
+is stored (filtered.py).
+
+A caption takes one byte of memory, and what it broke a rule with lies in a scratch database.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from synthvlm_core.captions.measured import Values
+from synthvlm_core.captions.merged import Captions, Chosen
 from synthvlm_core.parts.rule import Rule
-from synthvlm_core.store import sql
 from synthvlm_core.store.shards import DamagedShard
-from synthvlm_core.store.sql import Relation, Scratch
+from synthvlm_core.store.sql import Scratch
 
 HISTOGRAM_BINS = 50
-_BROKEN = pa.schema(
-    [
-        pa.field("caption_id", pa.string()),
-        pa.field("rule", pa.string()),
-        pa.field("value", pa.float64()),
-        pa.field("threshold", pa.float64()),
-    ]
-)
+_BROKEN = pa.schema([("place", pa.int64()), ("value", pa.float64()), ("threshold", pa.float64())])
 
 
 class Verdicts:
     """Captions of a source and what was found out about them so far."""
 
-    def __init__(self, scratch: Scratch, captions: Relation) -> None:
-        """`captions` has one row per caption id: caption_id, text, origin, source, duplicates, place."""
+    def __init__(self, scratch: Scratch, captions: Captions) -> None:
         self._scratch, self._captions = scratch, captions
+        self._judged: list[tuple[Rule, Values]] = []
+        self._first: NDArray[np.uint8] = np.zeros(captions.rows, np.uint8)
+        """By place: 0, or the number of the first broken rule among those judged, from 1."""
         self._broken = scratch.load(_BROKEN, [])
-        self._judged: list[tuple[Rule, Relation]] = []
 
-    def open(self) -> Relation:
-        """The captions that broke no rule yet whenever it is read: caption_id and text."""
-        return self._scratch.view(
-            f"select caption_id, text from {self._captions} anti join {self._broken} using (caption_id)"
-        )
+    def open(self) -> Chosen:
+        """The captions that broke no rule so far."""
+        return np.asarray(self._captions.all() & (self._first == 0))
 
-    def judge(self, family: str, rules: Sequence[Rule], values: Relation, *, partly: bool = False) -> None:
+    def broken(self) -> Chosen:
+        """The captions that broke one."""
+        return np.asarray(self._first > 0)
+
+    def judge(self, family: str, rules: Sequence[Rule], values: Values, *, partly: bool = False) -> None:
         """Note the captions that break one of some rules: the first such rule, value and bound.
 
         Args:
-            values: one row per open caption, a column for each rule's statistic.
+            values: of the open captions, with a column for each rule's statistic.
             partly: whether values may be missing; a caption without one breaks nothing.
 
         Raises:
             DamagedShard: if a value is missing, as where another run moved a shard meanwhile.
         """
-        left = f"(select * from {self._captions} anti join {self._broken} using (caption_id))"
-        if not partly and self._scratch.count(values) != self._scratch.count(left):
+        if not partly and (values.known != self.open()).any():
             raise DamagedShard(f"measurements of {family} were lost while they were read; run again")
-        cases = "\n".join(
-            f"when {breaks(rule)} then {{'rule': '{rule.kind_name}', 'value': {rule.statistic},"
-            f" 'threshold': {_bound(rule)}}}"
-            for rule in rules
-        )
-        found = self._scratch.create(
-            f"""
-            select caption_id, first.rule as rule, first.value as value, first.threshold as threshold
-            from (select caption_id, case {cases} end as first from {values})
-            where first is not null
-            """
-        )
-        self._scratch.connection.execute(f"insert into {self._broken} select * from {found}")
-        self._scratch.drop(found)
+        for part in values.tables(sorted({rule.statistic for rule in rules})):
+            places = part["place"].to_numpy()
+            for number, rule in enumerate(rules, len(self._judged) + 1):
+                column = part[rule.statistic]
+                found = column.to_numpy()
+                now = breaks(rule, found) & (self._first[places] == 0)
+                if column.null_count:
+                    now &= column.is_valid().to_numpy()
+                self._first[places[now]] = number
+                columns = [places[now], found[now], _bound(rule, found[now])]
+                self._scratch.add(self._broken, [pa.table(columns, _BROKEN)])
         self._judged += [(rule, values) for rule in rules]
 
-    def rows(self, columns: Sequence[str], *, rejected: bool, rows: int) -> Iterator[pa.Table]:
-        """One side of the verdicts, in the order of the input."""
-        return self._scratch.tables(
-            f"""
-            select {", ".join(columns)}
-            from {self._captions} left join {self._broken} using (caption_id)
-            where rule is {"not null" if rejected else "null"}
-            order by place
-            """,
-            rows=rows,
-        )
+    def reasons(self) -> Iterator[pa.Table]:
+        """Rule, value and threshold of the captions that broke one, in the order of the input."""
+        names = pa.array([rule.kind_name for rule, _ in self._judged], pa.string())
+        for part in self._scratch.tables(f"select * from {self._broken} order by place", rows=100_000):
+            numbers = self._first[part["place"].to_numpy()]
+            yield part.select(["value", "threshold"]).add_column(0, "rule", names.take(pa.array(numbers - 1)))
 
-    def counts(self, rules: Sequence[str]) -> dict[str, Any]:
+    def counts(self) -> dict[str, Any]:
         """Rows, captions, merged, kept, rejected, and how many each rule rejected."""
-        rows, captions, kept = self._scratch.row(
-            f"""
-            select coalesce(sum(duplicates), 0)::bigint, count(*), count(*) filter (where rule is null)
-            from {self._captions} left join {self._broken} using (caption_id)
-            """
-        )
-        by_rule = dict(self._scratch.rows(f"select rule, count(*) from {self._broken} group by rule"))
+        captions = int(np.count_nonzero(self._captions.copies))
+        by_rule = np.bincount(self._first, minlength=len(self._judged) + 1)[1:].tolist()
         return {
-            "rows": rows,
+            "rows": self._captions.rows,
             "captions": captions,
-            "merged": rows - captions,
-            "kept": kept,
-            "rejected": captions - kept,
-            "rejected_by_rule": {rule: by_rule.get(rule, 0) for rule in rules},
+            "merged": self._captions.rows - captions,
+            "kept": captions - sum(by_rule),
+            "rejected": sum(by_rule),
+            "rejected_by_rule": {rule.kind_name: count for (rule, _), count in zip(self._judged, by_rule, strict=True)},
         }
 
     def histograms(self) -> dict[str, dict[str, Any]]:
@@ -107,50 +94,53 @@ class Verdicts:
         """
         return {rule.statistic: self._histogram(rule.statistic, values) for rule, values in self._judged}
 
-    def _histogram(self, value: str, values: Relation) -> dict[str, Any]:
-        finite = f"where isfinite({value})"
-        low, high = self._scratch.row(f"select min({value}), max({value}) from {values} {finite}")
-        if low is None:
+    def _histogram(self, statistic: str, values: Values) -> dict[str, Any]:
+        low, high = math.inf, -math.inf
+        for _, finite in _finite(values, statistic):
+            if len(finite):
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        if low > high:
             return {"edges": [], "kept": [], "rejected": []}
         logarithmic = low > 0 and high > 1000 * low
         if logarithmic:
-            low, high, value = math.log10(low), math.log10(high), f"log10({value})"
+            low, high = math.log10(low), math.log10(high)
         width = (high - low) / HISTOGRAM_BINS or 1.0 / HISTOGRAM_BINS
-        counts = self._scratch.rows(
-            f"""
-            select
-                greatest(least(floor(({value} - ?) / ?), ?), 0)::integer as bin,
-                count(*) filter (where rule is null),
-                count(*) filter (where rule is not null)
-            from {values} left join {self._broken} using (caption_id)
-            {finite}
-            group by bin
-            """,
-            [low, width, HISTOGRAM_BINS - 1],
-        )
-        kept, rejected = [0] * HISTOGRAM_BINS, [0] * HISTOGRAM_BINS
-        for bin_number, kept_count, rejected_count in counts:
-            kept[bin_number], rejected[bin_number] = kept_count, rejected_count
+        counts = np.zeros((2, HISTOGRAM_BINS), np.int64)
+        for places, finite in _finite(values, statistic):
+            scaled = np.log10(finite) if logarithmic else finite
+            bins = np.clip(np.floor((scaled - low) / width), 0, HISTOGRAM_BINS - 1).astype(np.int64)
+            broken = self._first[places] > 0
+            for side, chosen in enumerate((~broken, broken)):
+                counts[side] += np.bincount(bins[chosen], minlength=HISTOGRAM_BINS)
         edges = [low + width * i for i in range(HISTOGRAM_BINS + 1)]
-        return {"edges": [10**edge for edge in edges] if logarithmic else edges, "kept": kept, "rejected": rejected}
+        return {
+            "edges": [10**edge for edge in edges] if logarithmic else edges,
+            "kept": counts[0].tolist(),
+            "rejected": counts[1].tolist(),
+        }
 
 
-def breaks(rule: Rule) -> str:
-    """SQL that is true where a caption breaks the rule. NaN breaks every bound."""
+def breaks(rule: Rule, values: NDArray[np.float64]) -> Chosen:
+    """Which values break the rule. NaN breaks every bound."""
     bounds = rule.bounds()
-    sides = []
+    outside = np.isnan(values)
     if bounds.minimum is not None:
-        sides.append(f"not ({rule.statistic} >= {sql.number(bounds.minimum)})")
+        outside |= ~(values >= bounds.minimum)
     if bounds.maximum is not None:
-        sides.append(f"not ({rule.statistic} <= {sql.number(bounds.maximum)})")
-    return "(" + " or ".join([*sides, f"isnan({rule.statistic})"]) + ")"
+        outside |= ~(values <= bounds.maximum)
+    return outside
 
 
-def _bound(rule: Rule) -> str:
-    """SQL for the bound that a caption breaking the rule lies beyond."""
+def _bound(rule: Rule, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The bound that each value lies beyond, NaN if the rule has none."""
     bounds = rule.bounds()
-    if bounds.minimum is None or bounds.maximum is None:
-        bound = bounds.maximum if bounds.minimum is None else bounds.minimum
-        return "null" if bound is None else sql.number(bound)
-    low, high = sql.number(bounds.minimum), sql.number(bounds.maximum)
-    return f"(case when {rule.statistic} < {low} then {low} else {high} end)"
+    low, high = (math.nan if bound is None else bound for bound in (bounds.minimum, bounds.maximum))
+    return np.where((values < low) | (bounds.maximum is None), low, high)
+
+
+def _finite(values: Values, statistic: str) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Places and values as far as these are numbers."""
+    for part in values.tables([statistic]):
+        numbers = part[statistic].to_numpy()
+        finite = np.isfinite(numbers)
+        yield part["place"].to_numpy()[finite], numbers[finite]

@@ -228,7 +228,7 @@ class ScoredPairs(Stage):
             tables = self.folder.tables((shard.name for shard in shards.shards_of(found, TABLE)), columns)
             pairs = scratch.load(schema, tables)
             for score in self.recipe.scores:
-                stored = scratch.load(schema, (rows for _, rows in self.score_folder(score).sound(columns)))
+                stored = scratch.load(schema, self.score_folder(score).sound_tables(columns))
                 if missing := scratch.count(f"(from {pairs} anti join {stored} using (image_id, picture_hash))"):
                     log.warning("%s of %d pictures is gone; it is computed again now", score.column, missing)
                     return False
@@ -252,7 +252,7 @@ class ScoredPairs(Stage):
         folder = self.score_folder(score)
         columns = ["image_id", "picture_hash", "value"]
         schema = pa.schema([records.SCORES.schema.field(name) for name in columns])
-        stored = scratch.load(schema, (rows for _, rows in folder.sound(columns)))
+        stored = scratch.load(schema, folder.sound_tables(columns))
         wanted = scratch.create(
             f"""
             select shard, image_id, picture_hash, caption_id, text

@@ -24,6 +24,7 @@ from synthvlm_core.hashing import content_hash as tables_hash
 from synthvlm_core.store.documents import Sealed
 from synthvlm_core.store.objects import DamagedObject, Store
 from synthvlm_core.store.records import Table
+from synthvlm_core.store.rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,10 @@ class Folder:
         if hashlib.sha256(data).hexdigest()[:32] != name.removesuffix(".parquet")[-32:]:
             raise DamagedShard(self.damage(name, f"has {len(data)} bytes that do not match the hash in its name"))
         try:
-            rows = self.table.upgrade(pq.read_table(pa.BufferReader(data)), f"{self.path}/{name}")
+            parquet = pq.ParquetFile(pa.BufferReader(data))
+            # of an older version a step may need columns that nobody asked for
+            only = columns if self.table.is_current(parquet.schema_arrow) else None
+            rows = self.table.upgrade(parquet.read(only), f"{self.path}/{name}", only=only)
         except (pa.ArrowException, KeyError) as error:
             raise DamagedShard(self.damage(name, f"is no {self.table.name} ({error})")) from error
         return rows if columns is None else rows.select(list(columns))
@@ -151,8 +155,12 @@ class Folder:
     def sound(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Name and rows of every shard that proves itself; damaged ones are named in the log and set aside."""
         for name in self.names():
-            if (rows := self._proved(name)) is not None:
-                yield name, rows if columns is None else rows.select(list(columns))
+            if (rows := self._proved(name, columns)) is not None:
+                yield name, rows
+
+    def sound_tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of every shard that proves itself, as `sound`."""
+        return (rows for _, rows in self.sound(columns))
 
     def is_sound(self, name: str) -> bool:
         """Whether a shard proves itself; if not, it is named in the log and set aside."""
@@ -168,11 +176,11 @@ class Folder:
             return False
         return True
 
-    def _proved(self, name: str) -> pa.Table | None:
+    def _proved(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """The rows of a sound shard; a damaged one is named in the log and set aside."""
         for last in (False, True):  # looked at again before it is moved: another run may just have redone it
             try:
-                return self.read(name)
+                return self.read(name, columns)
             except DamagedShard as damage:
                 if last:
                     log.warning("%s; set aside, its rows will be computed again", damage)
@@ -191,27 +199,24 @@ class Writer:
     def __init__(self, folder: Folder, *, shard_rows: int = SHARD_ROWS) -> None:
         self._folder = folder
         self._shard_rows = shard_rows
-        self._held: list[pa.Table] = []
-        self._count = 0
+        self._rows = Rows()
         self._shards: list[Shard] = []
 
     def add(self, rows: pa.Table) -> None:
         """Take rows; store what fills whole shards."""
-        self._held.append(rows)
-        self._count += rows.num_rows
-        while self._count >= self._shard_rows:
-            self._put(self._shard_rows)
+        self._rows.add(rows)
+        while len(self._rows) >= self._shard_rows:
+            self._put()
 
     def close(self) -> list[Shard]:
         """Store the rest and name all shards in order."""
-        if self._count:
-            self._put(self._count)
+        if len(self._rows):
+            self._put()
         return self._shards
 
-    def _put(self, rows: int) -> None:
-        whole = pa.concat_tables(self._held)
-        self._shards.append(self._folder.put(whole.slice(0, rows), prefix=f"part-{len(self._shards):05d}-"))
-        self._held, self._count = [whole.slice(rows)], whole.num_rows - rows
+    def _put(self) -> None:
+        rows = self._rows.take(self._shard_rows)
+        self._shards.append(self._folder.put(rows, prefix=f"part-{len(self._shards):05d}-"))
 
 
 def seal(store: Store, path: str, manifest: dict[str, Any], shards: dict[str, list[Shard]]) -> dict[str, Any]:

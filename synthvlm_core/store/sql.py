@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from synthvlm_core.store import temporary
+from synthvlm_core.store.rows import Rows
 
 MEMORY_LIMIT = "1GB"
 BATCH_ROWS = 10_000
@@ -81,21 +82,16 @@ class Scratch:
 
     def tables(self, query: str, values: Sequence[Any] = (), *, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
         """A result of any size as tables of at most `rows` rows, never all at once."""
-        held: list[pa.Table] = []
-        count = 0
+        held = Rows()
         with contextlib.closing(self.connection.cursor()) as cursor:
             # not `execute`: its Arrow readers hold the whole result, in no order where insertion order is not preserved
             result: Any = cursor.sql(query, params=list(values))
             for batch in result.to_arrow_reader(rows):
-                part = pa.Table.from_batches([batch])
-                while count + part.num_rows >= rows:
-                    yield pa.concat_tables([*held, part.slice(0, rows - count)]).combine_chunks()
-                    part, held, count = part.slice(rows - count), [], 0
-                if part.num_rows:
-                    held.append(part)
-                    count += part.num_rows
-        if held:
-            yield pa.concat_tables(held).combine_chunks()
+                held.add(pa.Table.from_batches([batch]))
+                while len(held) >= rows:
+                    yield held.take(rows)
+        if len(held):
+            yield held.take(rows)
 
 
 @dataclass(frozen=True)

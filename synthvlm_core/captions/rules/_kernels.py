@@ -27,6 +27,9 @@ CASE_IGNORABLE = np.uint8(16)
 _DOTTED_I = 0x130  # İ, the one character whose lower case is two characters
 _SIGMA, _FINAL_SIGMA = 0x3A3, 0x3C2  # Σ, the one character whose lower case depends on its neighbours
 
+FLAGGED_SEEN_BITS = 14
+"""2**14 bits say which hashes a flagged word may have: a list of a thousand sets one in sixteen."""
+
 _kernel = numba.njit(cache=True, nogil=True)
 _inline = numba.njit(cache=True, nogil=True, inline="always")
 
@@ -59,7 +62,7 @@ def decode(data, start, stop, points, length):
 
 
 @_inline
-def _slot_bits(items):
+def slot_bits(items):
     """Bits of a hash table at most half full; at least one, so that the shift below stays under 64."""
     bits = 1
     while (1 << bits) < 2 * items:
@@ -79,7 +82,7 @@ def count_ngrams(sequence, length, size, keys, hashes, slots, first, counts):
         key = keys[j]
         for i in range(total):
             hashes[i] += key * np.uint64(sequence[i + j])
-    bits = _slot_bits(total)
+    bits = slot_bits(total)
     shift, mask = np.uint64(64 - bits), (1 << bits) - 1
     slots[: mask + 1] = -1
     distinct = 0
@@ -106,6 +109,55 @@ def count_ngrams(sequence, length, size, keys, hashes, slots, first, counts):
 
 
 @_kernel
+def may_repeat(points, length, size, key, seen):
+    """Whether some n-gram may occur twice; False is certain, and most captions end here.
+
+    What stands for an n-gram are the low 7 bits of its last characters, as many as fit into one number: equal n-grams
+    have equal numbers. Each sets one bit of many, without a branch that a processor could guess wrong.
+    """
+    total = length - size + 1
+    if total <= 1:
+        return False
+    bits = _seen_bits(total)
+    shift = np.uint64(64 - bits)
+    seen[: 1 << (bits - 6)] = np.uint64(0)
+    kept = (np.uint64(1) << np.uint64(7 * min(size, 9))) - np.uint64(1)
+    gram, twice = np.uint64(0), np.uint64(0)
+    for i in range(size - 1):
+        gram = gram << np.uint64(7) | np.uint64(points[i] & 127)
+    for i in range(size - 1, length):
+        gram = (gram << np.uint64(7) | np.uint64(points[i] & 127)) & kept
+        place = (gram * key) >> shift
+        bit = np.uint64(1) << (place & np.uint64(63))
+        word = seen[place >> np.uint64(6)]
+        twice |= word & bit
+        seen[place >> np.uint64(6)] = word | bit
+    return twice != np.uint64(0)
+
+
+@_inline
+def _seen_bits(items):
+    """Bits to address some 400 bits for each of a number of items."""
+    bits = 6
+    while (1 << bits) < 400 * items:
+        bits += 1
+    return bits
+
+
+@_inline
+def _words_may_repeat(hashes, words, size):
+    """Whether so many words in a row may have occurred before, as those of a repeated n-gram did; False is certain."""
+    run, seen = 0, np.uint64(0)
+    for word in range(words):
+        bit = np.uint64(1) << (hashes[word] >> np.uint64(58))
+        run = run + 1 if seen & bit else 0
+        seen |= bit
+        if run == size:
+            return True
+    return False
+
+
+@_kernel
 def _top_share(counts, distinct, total, histogram):
     """Share held by the k most frequent n-grams, k = min(floor(sqrt(distinct)), distinct - singletons)."""
     singletons, largest = 0, 0
@@ -129,56 +181,57 @@ def _top_share(counts, distinct, total, histogram):
 
 
 @_kernel
-def _lower_sigma(points, start, stop, i, table, lower):
-    """Lower case of the Σ at ``i`` within one word, by the rule str.lower follows (Unicode's Final_Sigma)."""
+def _lower_sigma(points, length, i, table, lower):
+    """Lower case of the Σ at ``i`` within its word, by the rule str.lower follows (Unicode's Final_Sigma)."""
     j = i - 1
-    while j >= start and table[points[j]] & CASE_IGNORABLE:
+    while j >= 0 and table[points[j]] & CASE_IGNORABLE and not table[points[j]] & SEPARATOR:
         j -= 1
-    if j < start or not table[points[j]] & CASED:
+    if j < 0 or not table[points[j]] & CASED:
         return lower[_SIGMA]
     j = i + 1
-    while j < stop and table[points[j]] & CASE_IGNORABLE:
+    while j < length and table[points[j]] & CASE_IGNORABLE and not table[points[j]] & SEPARATOR:
         j += 1
-    if j < stop and table[points[j]] & CASED:
+    if j < length and table[points[j]] & CASED:
         return lower[_SIGMA]
     return np.uint32(_FINAL_SIGMA)
 
 
 @_kernel
-def split_words(points, length, table, lower, lowered, starts, stops):
-    """Write lower-cased words to ``lowered``, and the bounds of what stripping leaves; return their number.
+def split_words(points, length, table, lower, keys, lowered, starts, stops, hashes):
+    """Write lower-cased words to ``lowered``, and the bounds and hash of what stripping leaves; return their number.
 
     ``lowered`` needs one place per UTF-8 byte: İ alone grows, and its two bytes become two characters.
     """
-    words, written, i = 0, 0, 0
-    while i < length:
-        if table[points[i]] & SEPARATOR:
-            i += 1
+    words, written, begin, end = 0, 0, 0, 0
+    code, code_at_end = np.uint64(0), np.uint64(0)
+    for i in range(length + 1):
+        point = np.uint32(0x20) if i == length else points[i]
+        letter = lower[point]
+        flags = table[letter]
+        if flags & SEPARATOR:
+            if end > begin:
+                starts[words], stops[words], hashes[words] = begin, end, code_at_end
+                words += 1
+            begin = end = written
+            code = np.uint64(0)
             continue
-        stop = i
-        while stop < length and not table[points[stop]] & SEPARATOR:
-            stop += 1
-        begin = written
-        for k in range(i, stop):
-            point = points[k]
-            if point == _SIGMA:
-                lowered[written] = _lower_sigma(points, i, stop, k, table, lower)
-            elif point == _DOTTED_I:
-                lowered[written] = 0x69
-                written += 1
-                lowered[written] = 0x307
-            else:
-                lowered[written] = lower[point]
+        if point == _SIGMA:
+            letter = _lower_sigma(points, length, i, table, lower)
+        elif point == _DOTTED_I:
+            letter, flags = np.uint32(0x69), table[0x69]
+        if flags & SPECIAL and written == begin:
+            continue  # stripped in front
+        lowered[written] = letter
+        code += keys[written - begin] * (np.uint64(letter) + np.uint64(1))
+        written += 1
+        if not flags & SPECIAL:  # else stripped behind, unless another letter comes
+            end, code_at_end = written, code
+        if point == _DOTTED_I:
+            lowered[written] = 0x307
+            code += keys[written - begin] * np.uint64(0x308)
             written += 1
-        end = written
-        while begin < end and table[lowered[begin]] & SPECIAL:
-            begin += 1
-        while begin < end and table[lowered[end - 1]] & SPECIAL:
-            end -= 1
-        if begin < end:
-            starts[words], stops[words] = begin, end
-            words += 1
-        i = stop
+            if not table[0x307] & SPECIAL:
+                end, code_at_end = written, code
     return words
 
 
@@ -210,22 +263,20 @@ def _find(points, start, stop, code, slots, bits, known_points, known_starts, kn
 
 
 @_kernel
-def number_words(points, starts, stops, hashes, words, slots, ids):
+def number_words(points, starts, stops, hashes, words, bits, slots, ids):
     """Give every word the index of its first occurrence; leave a look-up table of 2**bits in ``slots``."""
-    bits = _slot_bits(words)
     slots[: 1 << bits] = -1
     for word in range(words):
         slot = _find(points, starts[word], stops[word], hashes[word], slots, bits, points, starts, stops, hashes)
         if slots[slot] < 0:
             slots[slot] = word
         ids[word] = slots[slot]
-    return bits
 
 
 @_kernel
 def row_statistics(
     data, offsets, prefix, suffix, table, lower, keys, char_rep_len, word_rep_len, capacity,
-    flagged_points, flagged_starts, flagged_stops, flagged_hashes, flagged_slots, flagged_bits,
+    flagged_points, flagged_starts, flagged_stops, flagged_hashes, flagged_slots, flagged_bits, flagged_seen,
     out, first_row,
 ):  # fmt: skip
     """Fill ``out`` (one column per text, in the order of ``statistics.COLUMNS``) from ``first_row`` on.
@@ -235,7 +286,8 @@ def row_statistics(
     points, lowered = np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
     starts, stops = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
     hashes, ids = np.empty(capacity, np.uint64), np.empty(capacity, np.uint32)
-    slots = np.empty(1 << _slot_bits(capacity), np.int32)
+    slots = np.empty(1 << slot_bits(capacity), np.int32)
+    seen = np.empty(1 << (_seen_bits(capacity) - 6), np.uint64)
     first_seen, counts = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
     histogram = np.empty(capacity + 1, np.int32)
     for text in range(len(offsets) - 1):
@@ -255,25 +307,26 @@ def row_statistics(
         out[0, row] = alnum / length
         out[3, row] = special / length
 
-        distinct = count_ngrams(points, length, char_rep_len, keys, hashes, slots, first_seen, counts)
-        if distinct:
+        if may_repeat(points, length, char_rep_len, keys[0] | np.uint64(1), seen):
+            distinct = count_ngrams(points, length, char_rep_len, keys, hashes, slots, first_seen, counts)
             out[1, row] = _top_share(counts, distinct, length - char_rep_len + 1, histogram)
 
-        words = split_words(points, length, table, lower, lowered, starts, stops)
+        words = split_words(points, length, table, lower, keys, lowered, starts, stops, hashes)
         if words == 0:
             continue
-        hash_words(lowered, starts, stops, words, keys, hashes)
         flagged = 0
         for word in range(words):
-            slot = _find(
-                lowered, starts[word], stops[word], hashes[word], flagged_slots, flagged_bits,
-                flagged_points, flagged_starts, flagged_stops, flagged_hashes,
-            )  # fmt: skip
-            flagged += flagged_slots[slot] >= 0
+            place = hashes[word] >> np.uint64(64 - FLAGGED_SEEN_BITS)
+            if flagged_seen[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1):
+                slot = _find(
+                    lowered, starts[word], stops[word], hashes[word], flagged_slots, flagged_bits,
+                    flagged_points, flagged_starts, flagged_stops, flagged_hashes,
+                )  # fmt: skip
+                flagged += flagged_slots[slot] >= 0
         out[2, row] = flagged / words
 
-        if words >= word_rep_len:
-            number_words(lowered, starts, stops, hashes, words, slots, ids)
+        if _words_may_repeat(hashes, words, word_rep_len):
+            number_words(lowered, starts, stops, hashes, words, slot_bits(words), slots, ids)
             distinct = count_ngrams(ids, words, word_rep_len, keys, hashes, slots, first_seen, counts)
             repeated = 0
             for i in range(distinct):

@@ -63,6 +63,7 @@ class _FlaggedTable(NamedTuple):
     hashes: npt.NDArray[np.uint64]
     slots: npt.NDArray[np.int32]
     bits: int
+    seen: npt.NDArray[np.uint64]
 
 
 def text_statistics(
@@ -191,10 +192,14 @@ def _flagged_table(words: frozenset[str]) -> _FlaggedTable:
     starts = np.concatenate([np.zeros(1, np.int32), stops[:-1]])[: len(ordered)]
     hashes = np.empty(len(ordered), np.uint64)
     _kernels.hash_words(points, starts, stops, len(ordered), _keys(max(map(len, ordered), default=1)), hashes)
-    slots = np.empty(4 * len(ordered) + 2, np.int32)
+    bits = max(1, (2 * len(ordered)).bit_length())
+    slots = np.empty(1 << bits, np.int32)
     ids = np.empty(len(ordered), np.uint32)
-    bits = _kernels.number_words(points, starts, stops, hashes, len(ordered), slots, ids)
-    return _FlaggedTable(points, starts, stops, hashes, slots, bits)
+    _kernels.number_words(points, starts, stops, hashes, len(ordered), bits, slots, ids)
+    seen = np.zeros(1 << (_kernels.FLAGGED_SEEN_BITS - 6), np.uint64)
+    places = hashes >> np.uint64(64 - _kernels.FLAGGED_SEEN_BITS)
+    np.bitwise_or.at(seen, places >> np.uint64(6), np.uint64(1) << (places & np.uint64(63)))
+    return _FlaggedTable(points, starts, stops, hashes, slots, bits, seen)
 
 
 def _keys(count: int) -> npt.NDArray[np.uint64]:

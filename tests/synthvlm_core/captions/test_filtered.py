@@ -180,7 +180,7 @@ def test_same_decision_is_not_taken_twice(
     collected: Store, small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stage(collected, small_recipe).make()
-    monkeypatch.setattr(FilteredCaptions, "_merge_duplicates", None)  # a decision would fail
+    monkeypatch.setattr(filtered, "Captions", None)  # a decision would fail
     again = stage(collected, small_recipe).make()
     assert (before["measured"], again["measured"]) == (6, 0)
     assert again["measured_by_family"] == {"text_statistics": 0}

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synthvlm_core.captions.measured import Values
+from synthvlm_core.captions.merged import Captions
 from synthvlm_core.captions.verdicts import HISTOGRAM_BINS, Verdicts
 from synthvlm_core.parts.rule import Bounds, CaptionContext, Rule
 from synthvlm_core.store import sql
-from synthvlm_core.store.measurements import Measurement
+from synthvlm_core.store.measurements import Measure, Measurement
+from synthvlm_core.store.records import Column, Table
 from synthvlm_core.store.shards import DamagedShard
 from synthvlm_core.store.sql import Scratch
 
@@ -55,33 +58,44 @@ def scratch() -> Iterator[Scratch]:
         yield found
 
 
-def verdict(scratch: Scratch, count: int) -> Verdicts:
-    """Verdicts on captions named 0, 1, 2, …, nothing judged yet."""
-    names = [str(number) for number in range(count)]
-    captions = pa.table(
-        {
-            "caption_id": names,
-            "text": names,
-            "origin": ["human"] * count,
-            "source": ["s"] * count,
-            "duplicates": [1] * count,
-            "place": list(range(count)),
-        }
-    )
-    return Verdicts(scratch, scratch.create(captions))
+NAMES = [f"{number:032x}" for number in range(1000)]
+
+
+class Case:
+    """Captions 0, 1, 2, … of which nothing is judged yet."""
+
+    def __init__(self, scratch: Scratch, count: int) -> None:
+        ids = pa.table({"caption_id": NAMES[:count]})
+        self.scratch, self.captions = scratch, Captions(count, lambda columns: iter([ids.select(list(columns))]))
+        self.found = Verdicts(scratch, self.captions)
+
+    def judge(self, rules: list[Rule], names: list[str], **columns: list[float]) -> None:
+        """Judge captions by chosen values."""
+        table = Table(
+            "values", 1, "caption_id", tuple(Column(name, pa.float64(), "") for name in ("caption_id", *columns))
+        )
+        measurement = Measurement(table, "d", _unused)
+        values = Values(self.scratch, self.captions, measurement, self.found.open())
+        values.take(lambda: iter([pa.table({"caption_id": names, **columns})]))
+        self.found.judge("family", rules, values)
+
+    def told(self) -> list[dict[str, Any]]:
+        """One row per caption: rule, value and threshold, null where it passed."""
+        reasons = (row for part in self.found.reasons() for row in part.to_pylist())
+        passed = {"rule": None, "value": None, "threshold": None}
+        return [next(reasons) if broken else passed for broken in self.found.broken()]
+
+
+def _unused() -> Measure:
+    raise AssertionError("nothing is measured here")
 
 
 def judged(scratch: Scratch, rules: list[Rule], **columns: list[float]) -> list[dict[str, Any]]:
     """One row per caption: rule, value and threshold, null where it passed."""
     count = len(next(iter(columns.values())))
-    found = verdict(scratch, count)
-    values = scratch.create(pa.table({"caption_id": [str(number) for number in range(count)], **columns}))
-    found.judge("family", rules, values)
-    wanted = ["caption_id", "rule", "value", "threshold"]
-    rows = [
-        row for side in (True, False) for part in found.rows(wanted, rejected=side, rows=10) for row in part.to_pylist()
-    ]
-    return sorted(rows, key=lambda row: int(row["caption_id"]))
+    case = Case(scratch, count)
+    case.judge(rules, NAMES[:count], **columns)
+    return case.told()
 
 
 def passing(scratch: Scratch, rule: Rule, values: list[float]) -> list[bool]:
@@ -150,15 +164,11 @@ def test_of_several_broken_rules_the_first_is_told(scratch: Scratch) -> None:
 
 
 def test_the_next_family_judges_what_the_one_before_left(scratch: Scratch) -> None:
-    found = verdict(scratch, 3)
-    found.judge(
-        "one", [first(0.5, None)], scratch.create(pa.table({"caption_id": ["0", "1", "2"], "first": [0.1, 0.9, 0.9]}))
-    )
-    left = found.open()
-    assert scratch.rows(f"select caption_id, text from {left} order by caption_id") == [("1", "1"), ("2", "2")]
-    rule = Second(rule="second", low=None, high=0.5)
-    found.judge("two", [rule], scratch.create(pa.table({"caption_id": ["1", "2"], "second": [0.9, 0.1]})))
-    assert found.counts(["between", "second"]) == {
+    case = Case(scratch, 3)
+    case.judge([first(0.5, None)], NAMES[:3], first=[0.1, 0.9, 0.9])
+    assert case.found.open().tolist() == [False, True, True]
+    case.judge([Second(rule="second", low=None, high=0.5)], NAMES[:3], first=[0, 0, 0], second=[0.9, 0.9, 0.1])
+    assert case.found.counts() == {
         "rows": 3,
         "captions": 3,
         "merged": 0,
@@ -169,17 +179,14 @@ def test_the_next_family_judges_what_the_one_before_left(scratch: Scratch) -> No
 
 
 def test_a_lost_value_is_an_error_and_not_a_verdict(scratch: Scratch) -> None:
-    found = verdict(scratch, 2)
-    values = scratch.create(pa.table({"caption_id": ["0"], "first": [0.9]}))
     with pytest.raises(DamagedShard, match="measurements of family were lost while they were read; run again"):
-        found.judge("family", [first(0.5, None)], values)
+        Case(scratch, 2).judge([first(0.5, None)], NAMES[:1], first=[0.9])
 
 
 def histogram(scratch: Scratch, values: list[float], rule: Rule) -> dict[str, Any]:
-    found = verdict(scratch, len(values))
-    table = pa.table({"caption_id": [str(number) for number in range(len(values))], "first": values})
-    found.judge("family", [rule], scratch.create(table))
-    return found.histograms()["first"]
+    case = Case(scratch, len(values))
+    case.judge([rule], NAMES[: len(values)], first=values)
+    return case.found.histograms()["first"]
 
 
 @pytest.mark.parametrize(("smallest", "logarithmic"), [(0.0005, True), (0.05, False), (0.0, False)])

@@ -1,4 +1,4 @@
-"""The one loop of all measurements: what is wanted and not stored is measured, once."""
+"""What is wanted and not stored is measured, once."""
 
 import itertools
 from collections.abc import Callable
@@ -14,21 +14,22 @@ from harness import Killed, Mortal, killed_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synthvlm_core import engine
+from synthvlm_core.captions import measured
+from synthvlm_core.captions.merged import Captions
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.store import sql
 from synthvlm_core.store.measurements import Measure, Measurement
 from synthvlm_core.store.objects import Store
 from synthvlm_core.store.records import Column, Table
-from synthvlm_core.store.shards import Folder
+from synthvlm_core.store.shards import SHARD_ROWS, Folder
 
 LENGTHS = Table(
     "lengths",
     1,
-    "id",
-    (Column("id", pa.string(), "a name"), Column("length", pa.float64(), "of the text, in characters")),
+    "caption_id",
+    (Column("caption_id", pa.string(), "a name"), Column("length", pa.float64(), "of the text, in characters")),
 )
-TEXTS = {f"{n:03d}": "x" * n for n in range(40)}
+TEXTS = {f"{n:032x}": "x" * n for n in range(40)}
 
 
 @dataclass
@@ -49,10 +50,10 @@ class Ruler:
         return self._measure
 
     def _measure(self, rows: pa.Table, tick: Callable[[int], None]) -> pa.Table:
-        self.measured.append(rows["id"].to_pylist())
+        self.measured.append(rows["caption_id"].to_pylist())
         lengths = [len(text) + self.off for text in rows["text"].to_pylist()]
         tick(len(lengths))
-        return pa.table({"id": rows["id"], "length": lengths})
+        return pa.table({"caption_id": rows["caption_id"], "length": lengths})
 
 
 def run(
@@ -63,28 +64,37 @@ def run(
     shard_rows: int | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, float], int]:
+    """The values of some captions by id, and how many were measured now."""
     folder = Folder(store, LENGTHS, store.path("lengths"))
+    table = pa.table({"caption_id": pa.array(ids, pa.string()), "text": [TEXTS[name] for name in ids]})
+    captions = Captions(len(ids), lambda columns: iter([table.select(list(columns))]))
     with sql.scratch() as scratch:
-        wanted = scratch.create(pa.table({"id": ids, "text": [TEXTS[name] for name in ids]}))
-        found, count = engine.measure_missing(
-            scratch, ruler.measurement, folder, wanted, shard_rows=shard_rows, progress=progress
+        found, count = measured.measure(
+            scratch,
+            captions,
+            captions.all(),
+            ruler.measurement,
+            folder,
+            shard_rows=shard_rows or SHARD_ROWS,
+            progress=progress,
         )
-        return dict(scratch.rows(f"select id, length from {found}")), count
+        rows = [row for part in found.tables(["length"]) for row in part.to_pylist()]
+        return {ids[row["place"]]: row["length"] for row in rows}, count
 
 
 def shards(store: Store) -> list[list[str]]:
     folder = Folder(store, LENGTHS, store.path("lengths"))
-    return sorted(folder.read(name)["id"].to_pylist() for name in folder.names())
+    return sorted(folder.read(name)["caption_id"].to_pylist() for name in folder.names())
 
 
 ALL = list(TEXTS)
 RIGHT = {name: float(len(text)) for name, text in TEXTS.items()}
 
 
-def test_only_what_is_missing_is_measured_in_the_order_of_ids(any_store: Store) -> None:
+def test_only_what_is_missing_is_measured_in_the_order_of_the_input(any_store: Store) -> None:
     ruler = Ruler()
     some = ALL[5:25]
-    assert run(any_store, ruler, some[::-1]) == ({name: RIGHT[name] for name in some}, 20)
+    assert run(any_store, ruler, some) == ({name: RIGHT[name] for name in some}, 20)
     assert ruler.measured == [some[:10], some[10:]]
     assert run(any_store, ruler, ALL[:30]) == ({name: RIGHT[name] for name in ALL[:30]}, 10)
     assert ruler.measured[2:] == [[*ALL[:5], *ALL[25:30]]]
@@ -109,13 +119,13 @@ def test_the_smaller_number_of_rows_per_shard_stands(store: Store, asked: int | 
 @given(kills=st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=4), wanted=st.sets(st.sampled_from(ALL)))
 def test_a_kill_costs_one_shard(tmp_path_factory, kills: list[tuple[int, bool]], wanted: set[str]) -> None:
     url = str(tmp_path_factory.mktemp("killed"))
-    ruler, measured = Ruler(shard_rows=7), 0
+    ruler, done = Ruler(shard_rows=7), 0
     for writes, after in kills:
         with suppress(Killed):
             run(Mortal(url, writes, after=after), ruler, sorted(wanted))
-        measured = sum(map(len, ruler.measured))
+        done = sum(map(len, ruler.measured))
         stored = sum(map(len, shards(Store(url))))
-        assert measured - stored <= 7 * len(kills)
+        assert done - stored <= 7 * len(kills)
     assert run(Store(url), ruler, sorted(wanted))[0] == {name: RIGHT[name] for name in wanted}
     assert sum(map(len, ruler.measured)) <= len(wanted) + 7 * len(kills)
     assert sorted(itertools.chain.from_iterable(shards(Store(url)))) == sorted(wanted)  # nothing is stored twice

@@ -18,7 +18,7 @@ from synthvlm_core import lfs
 from synthvlm_core.captions import files, judging
 from synthvlm_core.errors import Mendable
 from synthvlm_core.evaluation import evaluated, perplexity
-from synthvlm_core.models import fitting, weights
+from synthvlm_core.models import fitting, kenlm, weights
 from synthvlm_core.parts.benchmark import Benchmark
 from synthvlm_core.parts.locations import locate
 from synthvlm_core.parts.part import Context, Part
@@ -137,6 +137,8 @@ def _walk(section: Section, key: str, where: Context) -> Iterator[_Found]:
         value = getattr(section, name)
         if Location("file") in field.metadata and value is not None:
             below += _file(value, place, where)
+        if Location("hub_file") in field.metadata:
+            below += _hub_file(value, place, where)
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
             if isinstance(item, Section):
                 below += _walk(item, f"{place}.{number}" if isinstance(value, tuple) else place, where)
@@ -275,6 +277,17 @@ def _file(name: str, key: str, where: Context) -> Iterator[_Found]:
         local_file(locate(name, where.folder), key, "one, or correct the name")
     except Mendable as error:
         yield _Found("wrong", key, str(error).removeprefix(f"{key}: "))
+
+
+def _hub_file(name: str, key: str, where: Context) -> Iterator[_Found]:
+    try:
+        file = kenlm.model_file(name, where.folder, key)
+        _ = file.path() if file.is_local else file.identity
+    except Mendable as error:
+        yield _Found("wrong", key, str(error).removeprefix(f"{key}: "))
+    else:
+        if not file.is_local:
+            yield _Found("needed", key, name)
 
 
 def _nothing_to_ask(recipe: Recipe) -> Iterator[_Found]:

@@ -13,7 +13,7 @@ from functools import partial
 import pyarrow as pa
 
 from synthvlm_core.progress import Progress, silent
-from synthvlm_core.store.measurements import Measure, Measurement
+from synthvlm_core.store.measurements import Measure, Measurement, Partly
 from synthvlm_core.store.shards import Folder, Shard
 
 
@@ -35,6 +35,9 @@ def measure(
 
     Returns:
         The shards in their order. Nothing is loaded if there are no parts.
+
+    Raises:
+        Mendable: whatever a measurement raises; what it measured before, it may hand over in `Partly`.
     """
     what = what or measurement.table.name
     function: Measure | None = None
@@ -43,7 +46,12 @@ def measure(
     for part in parts:
         function = function or measurement.load()
         progress(what, done, total)
-        rows = function(part, partial(_told, progress, what, done, total))
+        try:
+            rows = function(part, partial(_told, progress, what, done, total))
+        except Partly as partly:
+            if partly.rows.num_rows:
+                folder.put(partly.rows, row_group_size=measurement.row_group_rows)
+            raise partly.error from None
         shards.append(folder.put(rows, row_group_size=measurement.row_group_rows))
         done += part.num_rows
     progress(what, total, total)

@@ -114,7 +114,7 @@ def definition(model: Model, folder: str, key: str = "model") -> str:
         return hashing.of_json(["hub", weights.location, weights.revision, weights.variant, weights.dtype])
     root = Path(weights.location)
     files = [
-        [path.relative_to(root).as_posix(), _digest_of(path)]
+        [path.relative_to(root).as_posix(), file_digest(path)]
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.suffix in IDENTIFYING and not path.relative_to(root).as_posix().startswith(".")
     ]
@@ -348,7 +348,8 @@ def shared_causal_language_model(model: Model, folder: str, threads: int) -> tup
     return causal_language_model(model, folder)
 
 
-def _digest_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Digest of a file's bytes, which are read once for each size and time of change."""
     found = path.stat()
     return _file_digest(str(path), found.st_size, found.st_mtime_ns)
 

@@ -44,10 +44,11 @@ class Location:
     """The text is a path, a glob, an fsspec URL or `package:name/path`; relative ones start at the file they stand in.
 
     `kind` is what must be there when a recipe is checked: a file, any number of files of a glob (`files`), a folder or
-    else a hub id (`model`), or a file or else a word that the part knows (`word`).
+    else a hub id (`model`), a file or else one of a hub (`hub_file`), or a file or else a word that the part knows
+    (`word`).
     """
 
-    kind: Literal["file", "files", "model", "word"] = "file"
+    kind: Literal["file", "files", "model", "hub_file", "word"] = "file"
 
 
 class Section(BaseModel):

@@ -17,6 +17,14 @@ Measure = Callable[[pa.Table, Callable[[int], None]], pa.Table]
 """(rows to measure, told how many are done) to rows of the measurement's table."""
 
 
+class Partly(Exception):
+    """Measuring ended early: what was measured so far is kept, and the error behind it ends the run."""
+
+    def __init__(self, rows: pa.Table, error: Exception) -> None:
+        super().__init__(str(error))
+        self.rows, self.error = rows, error
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Values computed together, kept in a table of their own under the hash of what they depend on."""
@@ -31,7 +39,8 @@ class Measurement:
     row_group_rows: int | None = None
     """Most rows per row group, for tables whose rows are large."""
     cost: int = 0
-    """Dearer measurements come later, on what the cheaper ones left: 0 for arithmetic, 1 for a model."""
+    """Dearer measurements come later, on what the cheaper ones left: 0 for arithmetic, 1 for a model, 2 for a
+    server."""
 
     def folder(self, store: Store, *place: str, made_by: str) -> Folder:
         """Where a stage's values lie: under `place`, whose parts may hold `{definition}`."""

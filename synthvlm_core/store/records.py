@@ -158,11 +158,31 @@ PERPLEXITY = Table(
     (_CAPTION_ID, Column("perplexity", pa.float64(), "perplexity of the caption under the recipe's language model")),
 )
 
+KENLM_PERPLEXITY = Table(
+    "kenlm_perplexity",
+    1,
+    "caption_id",
+    (
+        _CAPTION_ID,
+        Column("kenlm_perplexity", pa.float64(), "perplexity of the caption's pieces under the recipe's KenLM model"),
+    ),
+)
+
 JUDGE = Table(
     "judge",
     1,
     "caption_id",
     (_CAPTION_ID, Column("judge_yes", pa.float64(), "probability of Yes against No, asked whether it can be drawn")),
+)
+
+SERVED_JUDGE = Table(
+    "served_judge",
+    1,
+    "caption_id",
+    (
+        _CAPTION_ID,
+        Column("served_judge_yes", pa.float64(), "p(yes) of a served model; NaN: it said neither Yes nor No"),
+    ),
 )
 
 FILTERED_CAPTIONS = Table(

@@ -10,7 +10,9 @@ from synthvlm_core.captions.rules.flagged_words import FlaggedWords
 from synthvlm_core.captions.rules.image_text_matching import ImageTextMatching
 from synthvlm_core.captions.rules.image_text_similarity import ImageTextSimilarity
 from synthvlm_core.captions.rules.judge import Judge
+from synthvlm_core.captions.rules.kenlm_perplexity import KenlmPerplexity
 from synthvlm_core.captions.rules.perplexity import Perplexity
+from synthvlm_core.captions.rules.served_judge import ServedJudge
 from synthvlm_core.captions.rules.special_characters import SpecialCharacters
 from synthvlm_core.captions.rules.word_repetition import WordRepetition
 
@@ -18,10 +20,12 @@ PARTS = (
     Alphanumeric,
     CharacterRepetition,
     FlaggedWords,
+    KenlmPerplexity,
     Perplexity,
     SpecialCharacters,
     WordRepetition,
     ImageTextMatching,
     ImageTextSimilarity,
     Judge,
+    ServedJudge,
 )

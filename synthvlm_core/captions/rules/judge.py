@@ -29,7 +29,7 @@ class Judge(LanguageRule):
     bound = "min_yes"
 
     answers: Annotated[Literal["here", "server"], Absent("here")] = "here"
-    """Whether the model is loaded into the worker, or asked where it is served."""
+    """server was never applied; it stays so that recipes that name it are told which rule is."""
     prompt: str
     """What is asked; `{caption}` stands for the caption. The answer is read from the first token after it."""
     min_yes: Annotated[Share, Absent(0.5)] = 0.5
@@ -42,7 +42,7 @@ class Judge(LanguageRule):
 
     def unavailable(self, context: Context) -> str | None:
         if self.answers == "server":
-            return "this version asks no server; answers: here loads the model into the worker"
+            return "a judge on a server is a rule of its own: {rule: served_judge, model: …, server: …, prompt: …}"
         return None
 
     def bounds(self) -> Bounds:

@@ -1,7 +1,6 @@
-"""Rule perplexity: an upper bound of the caption's perplexity under a language model.
+"""Rule perplexity: an upper bound of the caption's perplexity under a causal language model.
 
-SynthVLM, Appendix Table 1, where the scorer is Data-Juicer's KenLM; models/language.py defines the value for a causal
-language model.
+models/language.py defines the value. SynthVLM's own scorer is Data-Juicer's KenLM, the rule kenlm_perplexity.
 """
 
 from collections.abc import Callable
@@ -29,12 +28,12 @@ class Perplexity(LanguageRule):
     bound = "max_ppl"
 
     scorer: Annotated[Literal["causal_lm", "kenlm"], Absent("causal_lm")] = "causal_lm"
-    """kenlm is Data-Juicer's scorer, an n-gram model over sentencepiece."""
+    """kenlm was never applied; it stays so that recipes that name it are told which rule is."""
     max_ppl: Annotated[float, Field(gt=0.0)]
 
     def unavailable(self, context: Context) -> str | None:
         if self.scorer == "kenlm":
-            return "this version has no KenLM scorer; scorer: causal_lm takes a language model's folder or hub id"
+            return "KenLM is a rule of its own: {rule: kenlm_perplexity, model: …, sentencepiece: …, max_ppl: …}"
         return None
 
     def bounds(self) -> Bounds:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from synthvlm_core.captions.rules import _kernels
+from synthvlm_core.captions.rules.wrapping import WRAPPED_PREFIX, WRAPPED_SUFFIX
 
 COLUMNS: Final = (
     "alnum_ratio",
@@ -24,11 +25,6 @@ COLUMNS: Final = (
     "special_char_ratio",
     "word_rep_ratio",
 )
-
-# Data-Juicer's LLaVA converter puts the image token before a caption and its end-of-chunk token after it. The
-# paper's thresholds were found on that form, so it counts: 22 characters, of which 10 are alphanumeric.
-WRAPPED_PREFIX: Final = "<image>\n"
-WRAPPED_SUFFIX: Final = " <|__dj__eoc|>"
 
 # A caption is a few hundred bytes. The bound keeps one absurd row from taking gigabytes of working memory.
 MAX_TEXT_BYTES: Final = 4 * 2**20

@@ -46,8 +46,8 @@ def test_what_is_no_resolved_recipe_is_refused(text: str) -> None:
 
 
 RULES = (
-    "alphanumeric, character_repetition, flagged_words, perplexity, special_characters, word_repetition, "
-    "image_text_matching, image_text_similarity, judge"
+    "alphanumeric, character_repetition, flagged_words, kenlm_perplexity, perplexity, special_characters, "
+    "word_repetition, image_text_matching, image_text_similarity, judge, served_judge"
 )
 READERS = "laion, cc3m, cc12m, sbu, datacomp_blip2, img2dataset, csv, jsonl"
 

@@ -9,7 +9,7 @@ from harness import of_kind
 
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
-from synthvlm_core.captions.rules.perplexity import Perplexity
+from synthvlm_core.captions.rules.kenlm_perplexity import KenlmPerplexity
 from synthvlm_core.captions.rules.special_characters import SpecialCharacters
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.images.generators.diffusers import Diffusers
@@ -29,8 +29,8 @@ def test_paper_numbers() -> None:
     assert (generator.steps, generator.width, generator.height) == (60, 1024, 1024)
     [ssim] = [score for score in paper.scores if isinstance(score, Ssim)]
     assert ssim.shrink_to == 336
-    perplexity = of_kind(paper.captions.rules, Perplexity)
-    assert isinstance(perplexity, Perplexity)
+    perplexity = of_kind(paper.captions.rules, KenlmPerplexity)
+    assert isinstance(perplexity, KenlmPerplexity)
     assert perplexity.max_ppl == 5500.0
     special = of_kind(paper.captions.rules, SpecialCharacters)
     assert isinstance(special, SpecialCharacters)

@@ -16,7 +16,10 @@ from synthvlm_core.parts.rule import Bounds, CaptionContext, Rule
 from synthvlm_core.recipe import loading
 
 MODEL = {"id": "package:synthvlm_miniature/models/language"}
+THIS = __file__
 ASK = {"rule": "judge", "model": MODEL, "prompt": "{caption}?"}
+SERVED = {"rule": "served_judge", "model": "judge", "prompt": "{caption}?"}
+PERPLEXITY = {"rule": "perplexity", "model": MODEL, "max_ppl": 20.0}
 RULES: list[tuple[dict[str, Any], Bounds]] = [
     ({"rule": "alphanumeric", "min_ratio": 0.6}, Bounds(0.6, None)),
     ({"rule": "alphanumeric", "min_ratio": 0.6, "max_ratio": 0.6}, Bounds(0.6, 0.6)),
@@ -24,8 +27,10 @@ RULES: list[tuple[dict[str, Any], Bounds]] = [
     ({"rule": "character_repetition", "rep_len": 10, "max_ratio": 0.1}, Bounds(None, 0.1)),
     ({"rule": "word_repetition", "rep_len": 3, "max_ratio": 0.0}, Bounds(None, 0.0)),
     ({"rule": "flagged_words", "max_ratio": 0.0}, Bounds(None, 0.0)),
-    ({"rule": "perplexity", "model": MODEL, "max_ppl": 20.0}, Bounds(None, 20.0)),
+    (PERPLEXITY, Bounds(None, 20.0)),
     (ASK, Bounds(0.5, None)),
+    ({"rule": "served_judge", "model": "judge", "prompt": "{caption}?", "min_yes": 0.7}, Bounds(0.7, None)),
+    ({"rule": "kenlm_perplexity", "model": THIS, "sentencepiece": THIS, "max_ppl": 5500.0}, Bounds(None, 5500.0)),
     ({"rule": "image_text_matching", "model": MODEL, "min_score": 0.8}, Bounds(0.8, 1.0)),
     ({"rule": "image_text_similarity", "model": MODEL, "min_score": 0.2, "max_score": 0.3}, Bounds(0.2, 0.3)),
 ]
@@ -58,6 +63,12 @@ def test_what_passes(values: dict[str, Any], bounds: Bounds) -> None:
         ({"rule": "perplexity", "model": MODEL, "max_ppl": 0.0}, "greater than 0"),
         ({**ASK, "prompt": "Can it be drawn?"}, r"prompt must contain \{caption\}"),
         ({**ASK, "answers": "cloud"}, "'here' or 'server'"),
+        ({**SERVED, "prompt": "Can it be drawn?"}, r"prompt must contain \{caption\}"),
+        ({**SERVED, "server": "localhost:8000"}, "server must be an address like"),
+        ({**SERVED, "server": "file:///etc/passwd"}, "server must be an address like"),
+        ({**SERVED, "server": "http://me:secret@here/v1"}, "keys come from the environment"),
+        ({**SERVED, "server": "http://here/v1?api_key=secret"}, "keys come from the environment"),
+        ({**SERVED, "key_env": "sk-secret"}, "key_env"),
     ],
 )
 def test_what_a_rule_does_not_take(values: dict[str, Any], said: str) -> None:
@@ -77,9 +88,12 @@ def test_a_statistic_is_a_column_of_what_is_measured(values: dict[str, Any], bou
 
 def test_what_this_version_cannot_apply_says_what_can() -> None:
     reasons = not_applied(loading.load("paper"))
-    assert list(reasons) == ["perplexity", "image_text_matching", "image_text_similarity", "judge"]
-    assert "scorer: causal_lm" in reasons["perplexity"]
-    assert "answers: here" in reasons["judge"]
+    assert list(reasons) == ["image_text_matching", "image_text_similarity"]
+    earlier = (rule({**ASK, "answers": "server"}), rule({**PERPLEXITY, "scorer": "kenlm"}))
+    assert [one.unavailable(context(one)) for one in earlier] == [
+        "a judge on a server is a rule of its own: {rule: served_judge, model: …, server: …, prompt: …}",
+        "KenLM is a rule of its own: {rule: kenlm_perplexity, model: …, sentencepiece: …, max_ppl: …}",
+    ]
     assert not_applied(loading.load("miniature")) == {}
 
 

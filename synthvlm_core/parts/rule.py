@@ -45,6 +45,10 @@ class Rule(Part):
     def measurement(self, context: CaptionContext) -> Measurement:
         """What must be known of a caption. It takes rows of `caption_id` and `text`; rules may share one."""
 
+    def counted(self, text: str) -> list[str]:
+        """The spans of a text that its value counts, for people to see; empty where a value is not of spans."""
+        return []
+
     def files(self, context: Context) -> dict[str, str]:
         """Of a rule that names a file other than a model: `origin`, where it came from, and `sha256`, for the manifest.
         Empty for others."""

@@ -158,6 +158,38 @@ PERPLEXITY = Table(
     (_CAPTION_ID, Column("perplexity", pa.float64(), "perplexity of the caption under the recipe's language model")),
 )
 
+WORD_COUNT = Table(
+    "word_count", 1, "caption_id", (_CAPTION_ID, Column("word_count", pa.float64(), "words that white space parts"))
+)
+
+LEXICAL_DIVERSITY = Table(
+    "lexical_diversity",
+    1,
+    "caption_id",
+    (_CAPTION_ID, Column("lexical_diversity", pa.float64(), "different words by words, in lower case")),
+)
+
+PERSONAL_DATA = Table(
+    "personal_data",
+    1,
+    "caption_id",
+    (_CAPTION_ID, Column("personal_data", pa.float64(), "e-mail addresses, phone and card numbers, IP addresses")),
+)
+
+BLOCKLIST = Table(
+    "blocklist",
+    1,
+    "caption_id",
+    (_CAPTION_ID, Column("blocked_words", pa.float64(), "words and phrases of the recipe's list")),
+)
+
+LANGUAGE = Table(
+    "language",
+    1,
+    "caption_id",
+    (_CAPTION_ID, Column("language_ratio", pa.float64(), "probability of the wanted languages by the likeliest one's")),
+)
+
 KENLM_PERPLEXITY = Table(
     "kenlm_perplexity",
     1,

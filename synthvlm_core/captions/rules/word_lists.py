@@ -1,6 +1,6 @@
-"""The list of flagged words: where it comes from, how it is read, and what identifies it.
+"""Lists of words: where they come from, how they are read, and what identifies that of flagged words.
 
-Reading and identity of the list belong here; matching words in captions is in ``statistics``.
+Reading and identity of a list belong here; matching words in captions is in ``statistics``.
 """
 
 import hashlib
@@ -46,17 +46,28 @@ def load(spec: str, folder: str = "") -> WordList:
         entries = _lines(resource.read_text(encoding="utf-8"))
         origin = f"{BETTER_PROFANITY} {importlib.metadata.version(BETTER_PROFANITY)}"
     else:
-        text = _read(spec, locate(spec, folder))
-        entries = _json_entries(text, spec) if spec.lower().endswith(".json") else _lines(text)
-        origin = spec
+        entries, origin = _entries(spec, folder), spec
     words = frozenset(entry.lower() for entry in map(str.strip, entries) if len(entry.split()) == 1)
     if not words:
-        raise Mendable(f"flagged words {spec}: no single word in it; put one word on each line")
+        raise Mendable(f"word list {spec}: no single word in it; put one word on each line")
     try:
         digest = hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
     except UnicodeEncodeError as error:
-        raise Mendable(f"flagged words {spec}: a word holds half of a surrogate pair; remove it") from error
+        raise Mendable(f"word list {spec}: a word holds half of a surrogate pair; remove it") from error
     return WordList(words=words, origin=origin, sha256=digest)
+
+
+def phrases(spec: str, folder: str = "") -> tuple[str, ...]:
+    """All entries of a file such as `load` reads, of one word or several: in lower case, sorted. Raises as `load`."""
+    found = sorted({" ".join(entry.lower().split()) for entry in _entries(spec, folder)} - {""})
+    if not found:
+        raise Mendable(f"word list {spec}: nothing in it; put a word or phrase on each line")
+    return tuple(found)
+
+
+def _entries(spec: str, folder: str) -> list[str]:
+    text = _read(spec, locate(spec, folder))
+    return _json_entries(text, spec) if spec.lower().endswith(".json") else _lines(text)
 
 
 def _read(spec: str, place: str) -> str:
@@ -65,20 +76,19 @@ def _read(spec: str, place: str) -> str:
         with machine.at(place), filesystem.open(path, "rb") as file:
             content: bytes = file.read(MAX_FILE_BYTES + 1)
     except Mendable as error:
-        raise Mendable(f"flagged words {error}") from error
+        raise Mendable(f"word list {error}") from error
     except Exception as error:  # each object store's client has errors of its own
         raise Mendable(
-            f"flagged words {spec}: {place} cannot be read ({error}); give {BETTER_PROFANITY!r} or a readable path or "
-            "URL"
+            f"word list {spec}: {place} cannot be read ({error}); give {BETTER_PROFANITY!r} or a readable path or URL"
         ) from error
     if content.startswith(lfs.MARK):
-        raise Mendable(f"flagged words {spec}: {place} {lfs.WHAT}; fetch it: {lfs.REMEDY}")
+        raise Mendable(f"word list {spec}: {place} {lfs.WHAT}; fetch it: {lfs.REMEDY}")
     if len(content) > MAX_FILE_BYTES:
-        raise Mendable(f"flagged words {spec}: over {MAX_FILE_BYTES} bytes; give a list of words, one a line")
+        raise Mendable(f"word list {spec}: over {MAX_FILE_BYTES} bytes; give a list of words, one a line")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Mendable(f"flagged words {spec}: not UTF-8 ({error}); save it as UTF-8 text") from error
+        raise Mendable(f"word list {spec}: not UTF-8 ({error}); save it as UTF-8 text") from error
 
 
 def _lines(text: str) -> list[str]:
@@ -89,8 +99,8 @@ def _json_entries(text: str, spec: str) -> list[str]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Mendable(f"flagged words {spec}: not JSON ({error}); mend it or name a text file .txt") from error
+        raise Mendable(f"word list {spec}: not JSON ({error}); mend it or name a text file .txt") from error
     entries = content.get("en") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise Mendable(f'flagged words {spec}: needs a list of strings, or {{"en": [list of strings]}}')
+        raise Mendable(f'word list {spec}: needs a list of strings, or {{"en": [list of strings]}}')
     return entries

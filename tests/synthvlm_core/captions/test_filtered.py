@@ -167,7 +167,7 @@ def test_a_word_list_that_is_gone_is_told_when_the_stage_runs(
 ) -> None:
     recipe = edited(small_recipe, {"captions.rules.flagged_words.words": "mine.txt"})
     assert FilteredCaptions.code_version(recipe)  # the definitions load all the same
-    with pytest.raises(ValueError, match=r"flagged words mine\.txt: .* cannot be read"):
+    with pytest.raises(ValueError, match=r"word list mine\.txt: .* cannot be read"):
         stage(collected, recipe).make()
 
 

@@ -77,5 +77,5 @@ def test_a_list_that_cannot_be_read_is_refused_by_name(spec: str) -> None:
 def test_a_relative_path_starts_at_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("heck\n")
     assert word_lists.load("mine.txt", str(tmp_path)).words == {"heck"}
-    with pytest.raises(Mendable, match=rf"flagged words other\.txt: {tmp_path}/other\.txt cannot be read"):
+    with pytest.raises(Mendable, match=rf"word list other\.txt: {tmp_path}/other\.txt cannot be read"):
         word_lists.load("other.txt", str(tmp_path))

@@ -56,6 +56,7 @@ class Verdicts:
             raise DamagedShard(f"measurements of {family} were lost while they were read; run again")
         for part in values.tables(sorted({rule.statistic for rule in rules})):
             places = part["place"].to_numpy()
+            broken = []
             for number, rule in enumerate(rules, len(self._judged) + 1):
                 column = part[rule.statistic]
                 found = column.to_numpy()
@@ -63,8 +64,8 @@ class Verdicts:
                 if column.null_count:
                     now &= column.is_valid().to_numpy()
                 self._first[places[now]] = number
-                columns = [places[now], found[now], _bound(rule, found[now])]
-                self._scratch.add(self._broken, [pa.table(columns, _BROKEN)])
+                broken.append(pa.table([places[now], found[now], _bound(rule, found[now])], _BROKEN))
+            self._scratch.add(self._broken, [pa.concat_tables(broken)])
         self._judged += [(rule, values) for rule in rules]
 
     def reasons(self) -> Iterator[pa.Table]:

@@ -72,7 +72,7 @@ class Folder:
         pq.write_table(
             rows.cast(self.table.schema),
             buffer,
-            compression="zstd",
+            compression="lz4",  # half the time of zstd on both sides, for captions of two thirds more bytes
             use_dictionary=[name for name in ("source", "origin") if name in self.table.names],
             row_group_size=row_group_size,
         )

@@ -24,7 +24,8 @@ STOCK_PHOTOS: Final = "stock-photos"
 PHRASES: Final = (
     "123rf", "adobe stock", "alamy", "bigstock", "canstock", "clip art", "clipart", "creative commons",
     "deposit photos", "depositphotos", "dreamstime", "fotolia", "freepik", "getty", "getty images", "gettyimages",
-    "hi-res stock", "istock", "istockphoto", "royalty free", "royalty-free", "shutter stock", "shutterstock", "stock footage",
+    "hi-res stock", "istock", "istockphoto", "royalty free", "royalty-free", "shutter stock", "shutterstock",
+    "stock footage",
     "stock illustration", "stock image", "stock images", "stock photo", "stock photography", "stock photos",
     "stock picture", "stock pictures", "stock vector", "stock video", "unsplash", "vectorstock", "watermark",
     "watermarked",

@@ -17,6 +17,8 @@ from synthvlm_core.recipe import documents, loading
 from synthvlm_core.store.objects import Store
 
 if TYPE_CHECKING:
+    from synthvlm_core.captions.what_if import Outcome, Share
+    from synthvlm_core.parts.rule import Bounds
     from synthvlm_core.plan import SetPlan, SourcePlan, VariantPlan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -74,6 +76,68 @@ def plan(recipe: Recipe, store: Location = "store") -> None:
         at_most = "" if all(source.exact for source in found.sources) else "at most "
         _say(f"in all: {at_most}{drawn:,} images to draw")
     _say("", *map(_set_line, found.sets), "", *map(_variant_line, found.variants))
+
+
+@app.command(short_help="Count what other thresholds would keep.")
+def thresholds(
+    recipe: Recipe,
+    source: Annotated[str, typer.Argument(help="The name of a source.")],
+    store: Location = "store",
+    rule: Annotated[str | None, typer.Option(help="One rule, over its thresholds.")] = None,
+    minimum: Annotated[float | None, typer.Option("--min", help="Another lower bound of the rule.")] = None,
+    maximum: Annotated[float | None, typer.Option("--max", help="Another upper bound of the rule.")] = None,
+) -> None:
+    """Count from stored values what other thresholds would keep of a source; nothing is measured or written."""
+    from synthvlm_core.captions.filtered import FilteredCaptions
+    from synthvlm_core.captions.what_if import WhatIf
+    from synthvlm_core.parts.rule import Bounds
+    from synthvlm_core.store import sql
+
+    try:
+        with in_words(), sql.scratch() as scratch:
+            if rule is None and (minimum is not None or maximum is not None):
+                raise Mendable("--min and --max are bounds of a rule: name it by --rule")
+            found = WhatIf(scratch, FilteredCaptions(Store(store), loading.load(recipe), source))
+            _say(f"{source}: {found.kept:,} of {found.captions:,} captions kept")
+            if rule is None:
+                _say(*_table(["rule", "passes", "rejects", "alone"], [_share_cells(one) for one in found.shares()]))
+                _say("alone: broken by no other rule, as far as it was measured: models read what cheaper rules left")
+                return
+            wanted = [] if minimum is None and maximum is None else [Bounds(minimum, maximum)]
+            outcomes = found.outcomes(rule, wanted)
+            rows = [_outcome_cells(one, found.kept) for one in outcomes]
+            _say(*_table([f"{rule} passes", "kept", "more or less"], rows))
+            if unread := max((one.unread for one in outcomes), default=0):
+                _say(f"up to {unread:,} of them were never measured for another rule, and may break it")
+    except Mendable as error:
+        raise _stop(error) from error
+
+
+def _share_cells(share: "Share") -> list[str]:
+    return [share.rule, _interval(share.bounds), f"{share.rejects:,}", f"{share.alone:,}"]
+
+
+def _outcome_cells(outcome: "Outcome", now: int) -> list[str]:
+    change = outcome.kept - now
+    return [_interval(outcome.bounds), f"{outcome.kept:,}", f"{change:+,}" if change else "as now"]
+
+
+def _interval(bounds: "Bounds") -> str:
+    low, high = ("" if bound is None else f"{bound:.6g}" for bound in (bounds.minimum, bounds.maximum))
+    if low and high:
+        return f"{low} to {high}"
+    return f">= {low}" if low else f"<= {high}" if high else "everything"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table: words to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    words = [head == "rule" or "passes" in head for head in heads]
+    return ["  " + "  ".join(map(_padded, row, widths, words)).rstrip() for row in [heads, *rows]]
+
+
+def _padded(cell: str, width: int, is_word: bool) -> str:
+    return cell.ljust(width) if is_word else cell.rjust(width)
 
 
 def _grouped(problems: Sequence[checking.Problem]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from synthvlm_core.captions.measured import Values
 from synthvlm_core.captions.merged import Captions, Chosen
-from synthvlm_core.parts.rule import Rule
+from synthvlm_core.parts.rule import Bounds, Rule
 from synthvlm_core.store.shards import DamagedShard
 from synthvlm_core.store.sql import Scratch
 
@@ -60,7 +60,7 @@ class Verdicts:
             for number, rule in enumerate(rules, len(self._judged) + 1):
                 column = part[rule.statistic]
                 found = column.to_numpy()
-                now = breaks(rule, found) & (self._first[places] == 0)
+                now = breaks(rule.bounds(), found) & (self._first[places] == 0)
                 if column.null_count:
                     now &= column.is_valid().to_numpy()
                 self._first[places[now]] = number
@@ -121,9 +121,8 @@ class Verdicts:
         }
 
 
-def breaks(rule: Rule, values: NDArray[np.float64]) -> Chosen:
-    """Which values break the rule. NaN breaks every bound."""
-    bounds = rule.bounds()
+def breaks(bounds: Bounds, values: NDArray[np.float64]) -> Chosen:
+    """Which values lie beyond bounds. NaN does, whatever they are."""
     outside = np.isnan(values)
     if bounds.minimum is not None:
         outside |= ~(values >= bounds.minimum)

@@ -10,6 +10,7 @@ from click.testing import Result
 from harness import GENERATORS, PAINTER, Painter, filter_captions, registered
 from typer.testing import CliRunner
 
+from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.cli import app
 from synthvlm_core.images.synthetic import SyntheticImages
@@ -39,6 +40,7 @@ def test_without_words_it_says_what_it_can_do() -> None:
     said = synthvlm().output
     assert re.search(r"check +Tell what is wrong with a recipe\.", said)
     assert re.search(r"plan +Count what a recipe would do to a store\.", said)
+    assert re.search(r"thresholds +Count what other thresholds would keep\.", said)
 
 
 def test_the_miniature_can_run_here() -> None:
@@ -279,3 +281,21 @@ def test_a_store_that_nobody_knows() -> None:
     found = synthvlm("plan", "miniature", "--store", "s4://bucket")
     assert found.exit_code == 1
     assert found.stderr.startswith("store s4://bucket: Protocol not known: s4; write a path, or a URL of s3://, ")
+
+
+def test_thresholds_are_told_in_a_table(painted: Recipe, store: Store) -> None:
+    RawCaptions(store, painted, "laion").make()
+    FilteredCaptions(store, painted, "laion").make()
+    command = ("thresholds", "sources/mine.yaml", "laion", "--store", store.root)
+    said = synthvlm(*command).output
+    assert said.splitlines()[0] == "laion: 4 of 6 captions kept"
+    assert re.search(r"^  alphanumeric +>= 0.6 +1 +\d$", said, re.MULTILINE)
+    of_one = (*command, "--rule", "alphanumeric")
+    assert re.search(r"^  >= 0.6 +4 +as now$", synthvlm(*of_one).output, re.MULTILINE)
+    assert re.search(r"^  >= 0 +[45] +(as now|\+1)$", synthvlm(*of_one, "--min", "0.0").output, re.MULTILINE)
+    for words, told in (
+        (("--rule", "gone"), "no rule 'gone' is applied; those that are: alphanumeric"),
+        (("--min", "0.5"), "--min and --max are bounds of a rule: name it by --rule"),
+    ):
+        found = synthvlm(*command, *words)
+        assert (found.exit_code, told in found.output) == (1, True)

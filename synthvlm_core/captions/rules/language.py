@@ -38,6 +38,7 @@ class Language(OwnStatistic):
     version = 1
     table = records.LANGUAGE
     bound = ("min_ratio",)
+    cost = 1
 
     languages: Annotated[tuple[Code, ...], Field(min_length=1)]
     """ISO 639-1 codes."""

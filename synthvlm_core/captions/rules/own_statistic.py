@@ -29,6 +29,9 @@ class OwnStatistic(Rule):
     bound: ClassVar[tuple[str, ...]]
     """The keys that bound the value and do not change it."""
 
+    cost: ClassVar[int] = 0
+    """As a measurement's: 1 for what takes longer than to read the caption again."""
+
     @abstractmethod
     def measure(self, context: CaptionContext) -> Texts:
         """What gives the values. Called where the work is done."""
@@ -43,6 +46,7 @@ class OwnStatistic(Rule):
             table=self.table,
             definition=definition(self.table.name, self.version, values),
             load=partial(_load, self, context),
+            cost=self.cost,
         )
 
 

@@ -47,7 +47,7 @@ CAPTIONS = [
     "a small red circle beside a large blue square on a white background",
     "one yellow triangle in the middle of a grey picture",
 ]
-"""Of ten words and more."""
+"""Of forty characters and more."""
 SECTIONS = ("A rule", "A source format", "A generator", "A score", "A release format", "A benchmark")
 
 
@@ -131,18 +131,18 @@ def test_a_rule(small_recipe: Recipe, edited: Edit, store: Store, source_files: 
         (source_files / "cc.tsv").write_text("".join(f"{text}\tx\n" for text in [*CAPTIONS, few]))
         filter_captions(store, recipe)
         stage = FilteredCaptions(store, recipe, "cc")
-        assert stage.manifest["rejected_by_rule"] == {"alphanumeric": 0, "word_count": 1}
-        assert stage.manifest["measured_by_family"]["word_count"] == 4
+        assert stage.manifest["rejected_by_rule"] == {"alphanumeric": 0, "character_count": 1}
+        assert stage.manifest["measured_by_family"]["character_count"] == 4
         [row] = [row for part in stage.rejected() for row in part.to_pylist()]
-        assert (row["text"], row["rule"], row["value"], row["threshold"]) == (few, "word_count", 7, 10)
-        assert sum(stage.manifest["histograms"]["words"]["kept"]) == 3
-        assert stage.examples()["word_count"]["rejected"] == [(few, 7)]
+        assert (row["text"], row["rule"], row["value"], row["threshold"]) == (few, "character_count", 31, 40)
+        assert sum(stage.manifest["histograms"]["characters"]["kept"]) == 3
+        assert stage.examples()["character_count"]["rejected"] == [(few, 31)]
         # another bound measures nothing
-        looser = edited(recipe, {"captions.rules.word_count.min_words": 7})
+        looser = edited(recipe, {"captions.rules.character_count.min_characters": 31})
         manifest = FilteredCaptions(store, looser, "cc").make()
         assert (manifest["kept"], manifest["measured"]) == (4, 0)
-        with pytest.raises(RecipeError, match="min_words must not exceed max_words"):
-            edited(recipe, {"captions.rules.word_count.min_words": 61})
+        with pytest.raises(RecipeError, match="min_characters must not exceed max_characters"):
+            edited(recipe, {"captions.rules.character_count.min_characters": 401})
 
 
 def test_a_source_format(small_recipe: Recipe, store: Store, source_files: Path, tmp_path: Path) -> None:

@@ -134,11 +134,11 @@ def test_a_rule(small_recipe: Recipe, edited: Edit, store: Store, source_files: 
         assert stage.manifest["rejected_by_rule"] == {"alphanumeric": 0, "character_count": 1}
         assert stage.manifest["measured_by_family"]["character_count"] == 4
         [row] = [row for part in stage.rejected() for row in part.to_pylist()]
-        assert (row["text"], row["rule"], row["value"], row["threshold"]) == (few, "character_count", 31, 40)
+        assert (row["text"], row["rule"], row["value"], row["threshold"]) == (few, "character_count", 32, 40)
         assert sum(stage.manifest["histograms"]["characters"]["kept"]) == 3
-        assert stage.examples()["character_count"]["rejected"] == [(few, 31)]
+        assert stage.examples()["character_count"]["rejected"] == [(few, 32)]
         # another bound measures nothing
-        looser = edited(recipe, {"captions.rules.character_count.min_characters": 31})
+        looser = edited(recipe, {"captions.rules.character_count.min_characters": 32})
         manifest = FilteredCaptions(store, looser, "cc").make()
         assert (manifest["kept"], manifest["measured"]) == (4, 0)
         with pytest.raises(RecipeError, match="min_characters must not exceed max_characters"):

@@ -122,6 +122,7 @@ NONSENSE = (
 """Captions that pass every rule on text and that no miniature model can picture."""
 
 
+@pytest.mark.outside  # the whole chain twice: five minutes and more
 def test_a_failing_source_stops_the_chain_before_the_set_until_its_file_is_mended(
     deploy: Callable, small_recipe: Recipe, four_sources: Recipe, edited: Callable, source_files: Path
 ) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 from dagster_pipes import PipesMetadataValue
 
-from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.filtered import FilteredCaptions, rules_context
+from synthvlm_core.captions.funnel import funnel
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.evaluation.accuracy import OVERALL
 from synthvlm_core.evaluation.evaluated import Evaluation
 from synthvlm_core.images.synthetic import SyntheticImages
 from synthvlm_core.parts.score import WEIGHTED
-from synthvlm_core.pictures import contact_sheets, histograms
+from synthvlm_core.pictures import contact_sheets, funnels, histograms
 from synthvlm_core.release.released import Synthvlm100k
 from synthvlm_core.scoring import examples
 from synthvlm_core.scoring.scored import ScoredPairs
@@ -68,18 +69,31 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
     """Beside the worker's counts: rules, histograms with thresholds, and the captions nearest to each threshold."""
     manifest = stage.manifest
     title = f"{stage.partition}: {manifest['kept']:,} of {manifest['captions']:,} captions kept"
+    steps, context = funnel(manifest), rules_context(stage.recipe)
+    rules = {rule.kind_name: rule for rule in stage.recipe.captions.rules}
+
+    def counted(rule: str, text: str) -> list[str]:
+        return rules[rule].counted(text, context)
+
     nearest = [
-        {"rule": rule, "verdict": verdict, "value": f"{value:.4g}", "caption": histograms.one_line(text)}
+        {
+            "rule": rule,
+            "verdict": verdict,
+            "value": f"{value:.4g}",
+            "caption": histograms.one_line(text),
+            "what counted": histograms.one_line(", ".join(counted(rule, text))),
+        }
         for rule, sides in stage.examples().items()
         for verdict in ("kept", "rejected")
         for text, value in sides[verdict]
     ]
     return {
         "rejected share": _four(manifest["rejected"] / max(manifest["captions"], 1)),
+        "funnel": image(funnels.funnel(steps, title)),
         "histograms": image(histograms.histograms(manifest["histograms"], manifest["rules"], title)),
         **_tables(
             {
-                "rejected by rule": _counts("rule", manifest["rejected_by_rule"]),
+                "captions left": [{"step": step.name, "gone": step.gone, "left": step.left} for step in steps],
                 "rules not applied": _counts("rule", manifest["not_applied"], "why"),
                 "nearest to the thresholds": nearest,
             }

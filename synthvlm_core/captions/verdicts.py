@@ -89,35 +89,38 @@ class Verdicts:
         }
 
     def histograms(self) -> dict[str, dict[str, Any]]:
-        """By statistic, equal bins over its range: `edges` has one more entry than `kept` and `rejected`.
+        """By statistic, equal bins over its range: `edges` has one more entry than `kept` and `rejected`, and than
+        `elsewhere`, which counts those of `rejected` that pass the rule of the statistic.
 
         Over more than three powers of ten, as perplexities go, the bins are equal on a logarithmic scale.
         """
-        return {rule.statistic: self._histogram(rule.statistic, values) for rule, values in self._judged}
+        return {rule.statistic: self._histogram(rule, values) for rule, values in self._judged}
 
-    def _histogram(self, statistic: str, values: Values) -> dict[str, Any]:
+    def _histogram(self, rule: Rule, values: Values) -> dict[str, Any]:
+        statistic = rule.statistic
         low, high = math.inf, -math.inf
         for _, finite in _finite(values, statistic):
             if len(finite):
                 low, high = min(low, float(finite.min())), max(high, float(finite.max()))
         if low > high:
-            return {"edges": [], "kept": [], "rejected": []}
+            return {"edges": [], "kept": [], "rejected": [], "elsewhere": []}
         logarithmic = low > 0 and high > 1000 * low
         if logarithmic:
             low, high = math.log10(low), math.log10(high)
         width = (high - low) / HISTOGRAM_BINS or 1.0 / HISTOGRAM_BINS
-        counts = np.zeros((2, HISTOGRAM_BINS), np.int64)
+        counts = np.zeros((3, HISTOGRAM_BINS), np.int64)
         for places, finite in _finite(values, statistic):
             scaled = np.log10(finite) if logarithmic else finite
             bins = np.clip(np.floor((scaled - low) / width), 0, HISTOGRAM_BINS - 1).astype(np.int64)
             broken = self._first[places] > 0
-            for side, chosen in enumerate((~broken, broken)):
+            for side, chosen in enumerate((~broken, broken, broken & ~breaks(rule.bounds(), finite))):
                 counts[side] += np.bincount(bins[chosen], minlength=HISTOGRAM_BINS)
         edges = [low + width * i for i in range(HISTOGRAM_BINS + 1)]
         return {
             "edges": [10**edge for edge in edges] if logarithmic else edges,
             "kept": counts[0].tolist(),
             "rejected": counts[1].tolist(),
+            "elsewhere": counts[2].tolist(),
         }
 
 

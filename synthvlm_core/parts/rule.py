@@ -45,7 +45,7 @@ class Rule(Part):
     def measurement(self, context: CaptionContext) -> Measurement:
         """What must be known of a caption. It takes rows of `caption_id` and `text`; rules may share one."""
 
-    def counted(self, text: str) -> list[str]:
+    def counted(self, text: str, context: CaptionContext) -> list[str]:
         """The spans of a text that its value counts, for people to see; empty where a value is not of spans."""
         return []
 

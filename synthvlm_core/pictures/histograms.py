@@ -12,14 +12,15 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-KEPT, REJECTED, THRESHOLD = "#2a78b5", "#e0803a", "#222222"
+KEPT, REJECTED, ELSEWHERE, THRESHOLD = "#2a78b5", "#e0803a", "#b8bcc2", "#222222"
 
 
 def histograms(found: dict[str, Any], rules: list[dict[str, Any]], title: str) -> bytes:
-    """One panel per rule: kept and rejected captions by the rule's statistic, its bounds drawn in.
+    """One panel per rule: captions by the rule's statistic, kept, rejected, or passing it and rejected by another; its
+    bounds drawn in.
 
     Args:
-        found: {statistic: {"edges", "kept", "rejected"}} as a decision's manifest has it.
+        found: {statistic: {"edges", "kept", "rejected", "elsewhere"}} as a decision's manifest has it.
         rules: {"name", "statistic", "minimum", "maximum"} of each rule.
 
     Returns:
@@ -36,13 +37,16 @@ def histograms(found: dict[str, Any], rules: list[dict[str, Any]], title: str) -
             _panel(axes, found[rule["statistic"]], rule)
         for axes in list(figure.axes)[len(shown) :]:
             axes.set_axis_off()
-        return _png(figure)
+        return png(figure)
 
 
 def _panel(axes: Any, histogram: dict[str, Any], rule: dict[str, Any]) -> None:
     edges, kept, rejected = histogram["edges"], histogram["kept"], histogram["rejected"]
+    elsewhere = histogram.get("elsewhere", [0] * len(kept))  # decisions of earlier versions did not count them
+    here = [both - other for both, other in zip(rejected, elsewhere, strict=True)]
     _bars(axes, edges, kept, [0] * len(kept), KEPT, "kept")
-    _bars(axes, edges, rejected, kept, REJECTED, "rejected")
+    _bars(axes, edges, here, kept, REJECTED, "rejected")
+    _bars(axes, edges, elsewhere, [k + h for k, h in zip(kept, here, strict=True)], ELSEWHERE, "by another rule")
     if edges[0] > 0 and edges[-1] > 1000 * edges[0]:  # bins of such a range are equal on this scale
         axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
@@ -58,6 +62,8 @@ def _bars(
 ) -> None:
     """A bar a bin that is not empty, outlined: where a threshold lies far away, its bin is narrower than a pixel."""
     bins = [number for number, count in enumerate(counts) if count]
+    if not bins:  # it would stand in the legend in another colour
+        return
     axes.bar(
         [edges[number] for number in bins],
         [counts[number] for number in bins],
@@ -118,7 +124,7 @@ def score_histograms(found: dict[str, Any], bounds: dict[str, list[float]], titl
             _bars(axes, edges, histogram["counts"], [0] * len(histogram["counts"]), KEPT, "pairs")
             _thresholds(axes, bounds.get(score, []))
             axes.set_title(score.replace("_", " "), fontsize=9)
-        return _png(figure)
+        return png(figure)
 
 
 def loss_curve(losses: list[float], title: str) -> bytes:
@@ -132,10 +138,11 @@ def loss_curve(losses: list[float], title: str) -> bytes:
         means = [sum(losses[start:end]) / (end - start) for end, start in enumerate(starts, 1)]
         axes.plot(range(1, len(losses) + 1), means, color=KEPT, linewidth=1.6)
         axes.set(title=title, xlabel="optimizer step", ylabel="loss")
-        return _png(figure)
+        return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100)
     return picture.getvalue()

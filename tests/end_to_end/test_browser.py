@@ -46,7 +46,7 @@ def test_a_person_materializes_all_sources_and_looks_at_them(deploy, page, four_
     running.wait(ended, "a backfill of all sources", 600)
 
     assets = f"{running.url}/assets"
-    look(page, f"{assets}/filtered_captions?view=partitions&partition=laion", "rejected by rule", "partition")
+    look(page, f"{assets}/filtered_captions?view=partitions&partition=laion", "captions left", "partition")
     look(page, f"{assets}/filtered_captions?view=events&partition=laion", "histograms", "events")
     look(page, f"{assets}/filtered_captions?view=overview", "caption_id", "overview")
     look(page, f"{assets}/scored_pairs?view=checks", "scores_reach_the_thresholds", "checks")

@@ -75,6 +75,10 @@ class Blocklist(OwnStatistic):
     def files(self, context: Context) -> dict[str, str]:
         return {"origin": self.words, "sha256": self.content(context)}
 
+    def counted(self, text: str, context: CaptionContext) -> list[str]:
+        spelled = " ".join(text.lower().split())
+        return [phrase for phrase in self.phrases(context) if _stands_in(phrase, spelled)]
+
     def measure(self, context: CaptionContext) -> Texts:
         return _Counter(self.phrases(context))
 
@@ -89,6 +93,17 @@ class _Counter:
     def __call__(self, texts: pa.Array) -> pa.Array:
         # a mark between two phrases serves both
         return pc.count_substring_regex(pc.replace_substring_regex(texts, r"([^\pL\pN])", r"\1\1"), self._pattern)
+
+
+def _stands_in(phrase: str, text: str) -> bool:
+    """Whether a phrase occurs with neither letter nor digit beside it."""
+    at = text.find(phrase)
+    while at >= 0:
+        beside = text[max(at - 1, 0) : at] + text[at + len(phrase) : at + len(phrase) + 1]
+        if not any(map(str.isalnum, beside)):
+            return True
+        at = text.find(phrase, at + 1)
+    return False
 
 
 def _quoted(phrase: str) -> str:

@@ -39,6 +39,12 @@ class FlaggedWords(TextRule):
         """The list; a relative path starts at the recipe file. Raises Mendable if there is none to be had."""
         return word_lists.load(self.words, context.folder)
 
+    def counted(self, text: str, context: CaptionContext) -> list[str]:
+        from synthvlm_core.captions.rules import statistics  # loading a recipe must not load numba
+
+        flagged = self.load(context).words
+        return [word for word in statistics.words_of(text) if word in flagged]
+
     def problem(self, context: Context) -> str | None:
         try:
             self.load(context)

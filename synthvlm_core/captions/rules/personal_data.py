@@ -67,8 +67,7 @@ class PersonalData(OwnStatistic):
     def measure(self, context: CaptionContext) -> Texts:
         return _Counter(self.kinds)
 
-    def counted(self, text: str) -> list[str]:
-        """What counts, as it stands in the text."""
+    def counted(self, text: str, context: CaptionContext) -> list[str]:
         return [span for kind in self.kinds for span in found(kind, text)]
 
 

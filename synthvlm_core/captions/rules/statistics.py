@@ -6,6 +6,7 @@ classes they rest on. Thresholds and verdicts do not (the rules hold them), nor 
 """
 
 import functools
+import re
 import secrets
 import string
 from typing import Final, Literal, NamedTuple
@@ -101,6 +102,17 @@ def text_statistics(
         )  # fmt: skip
         done += len(chunk)
     return pa.table(dict(zip(COLUMNS, out, strict=True)))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as `text_statistics` counts them, in lower case and stripped."""
+    stripped = (word.lower().strip(_special_characters()) for word in re.split("[ \n\t]", text))
+    return [word for word in stripped if word]
+
+
+@functools.cache
+def _special_characters() -> str:
+    return "".join(map(chr, special_code_points()))
 
 
 def special_code_points() -> frozenset[int]:

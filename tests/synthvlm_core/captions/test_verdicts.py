@@ -206,7 +206,12 @@ def test_a_histogram_counts_every_finite_value_once(scratch: Scratch) -> None:
     found = histogram(scratch, values, first(0.5, None))
     assert len(found["edges"]) == HISTOGRAM_BINS + 1
     assert (sum(found["kept"]), sum(found["rejected"])) == (101, 100)
-    assert histogram(scratch, [math.nan], first(0.5, None)) == {"edges": [], "kept": [], "rejected": []}
+    assert histogram(scratch, [math.nan], first(0.5, None)) == {
+        "edges": [],
+        "kept": [],
+        "rejected": [],
+        "elsewhere": [],
+    }
     one = histogram(scratch, [0.7], first(0.5, None))
     assert sum(one["kept"]) == 1
     assert one["edges"] == sorted(set(one["edges"]))

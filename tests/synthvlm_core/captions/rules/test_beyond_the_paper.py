@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthvlm_core.captions.rules import blocklist, personal_data
+from synthvlm_core.captions.rules import blocklist, personal_data, statistics
 from synthvlm_core.captions.rules.own_statistic import OwnStatistic
 from synthvlm_core.parts.part import kinds
 from synthvlm_core.parts.rule import CaptionContext
@@ -61,7 +61,7 @@ def test_diversity_is_the_share_of_different_words(texts: list[str]) -> None:
 )
 def test_personal_data_is_found_and_what_looks_like_it_is_not(kind: Any, text: str, spans: list[str]) -> None:
     one = rule(rule="personal_data", kinds=(kind,))
-    assert one.counted(text) == spans
+    assert one.counted(text, CaptionContext("", 0, 1, "bare", ())) == spans
     assert values(one, [text, "a red ball"]) == [len(spans), 0]
 
 
@@ -174,3 +174,19 @@ def test_no_caption_takes_long(keys: dict[str, Any]) -> None:
     began = time.monotonic()
     assert len(values(rule(**keys), HOSTILE)) == len(HOSTILE)
     assert time.monotonic() - began < 20
+
+
+@given(st.lists(st.sampled_from(["Heck", "heck!", "(darn)", "fine", "da rn", "#heck", "x\theck", "é"]), max_size=9))
+def test_the_words_that_counted_are_those_of_the_ratio(words: list[str]) -> None:
+    text = " ".join(words)
+    flagged = frozenset({"heck", "darn"})
+    found = statistics.words_of(text)
+    ratio = statistics.text_statistics(pa.array([text]), form="bare", flagged_words=flagged)["flagged_words_ratio"]
+    assert ratio.to_pylist() == [sum(word in flagged for word in found) / len(found) if found else 0.0]
+
+
+def test_phrases_that_counted_are_told() -> None:
+    one = rule(rule="blocklist", words="stock-photos")
+    context = CaptionContext("", 0, 1, "bare", ())
+    assert one.counted("A Royalty-Free\nStock  Photo by istocks", context) == ["royalty-free", "stock photo"]
+    assert one.counted("a red ball", context) == []

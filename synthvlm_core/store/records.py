@@ -183,6 +183,13 @@ BLOCKLIST = Table(
     (_CAPTION_ID, Column("blocked_words", pa.float64(), "words and phrases of the recipe's list")),
 )
 
+DECONTAMINATION = Table(
+    "decontamination",
+    1,
+    "caption_id",
+    (_CAPTION_ID, Column("shared_ngrams", pa.float64(), "runs of words that the caption shares with benchmarks")),
+)
+
 LANGUAGE = Table(
     "language",
     1,

@@ -7,6 +7,7 @@ belong here: applying rules to tables (captions/filtered.py).
 from synthvlm_core.captions.rules.alphanumeric import Alphanumeric
 from synthvlm_core.captions.rules.blocklist import Blocklist
 from synthvlm_core.captions.rules.character_repetition import CharacterRepetition
+from synthvlm_core.captions.rules.decontamination import Decontamination
 from synthvlm_core.captions.rules.flagged_words import FlaggedWords
 from synthvlm_core.captions.rules.image_text_matching import ImageTextMatching
 from synthvlm_core.captions.rules.image_text_similarity import ImageTextSimilarity
@@ -38,4 +39,5 @@ PARTS = (
     Language,
     PersonalData,
     Blocklist,
+    Decontamination,
 )

@@ -12,6 +12,7 @@ from dagster_pipes import PipesMetadataValue
 
 from synthvlm_core.captions.filtered import FilteredCaptions, rules_context
 from synthvlm_core.captions.funnel import funnel
+from synthvlm_core.captions.nearest import nearest
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.evaluation.accuracy import OVERALL
 from synthvlm_core.evaluation.evaluated import Evaluation
@@ -75,7 +76,7 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
     def counted(rule: str, text: str) -> list[str]:
         return rules[rule].counted(text, context)
 
-    nearest = [
+    examples = [
         {
             "rule": rule,
             "verdict": verdict,
@@ -83,7 +84,7 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
             "caption": histograms.one_line(text),
             "what counted": histograms.one_line(", ".join(counted(rule, text))),
         }
-        for rule, sides in stage.examples().items()
+        for rule, sides in nearest(stage).items()
         for verdict in ("kept", "rejected")
         for text, value in sides[verdict]
     ]
@@ -95,7 +96,7 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
             {
                 "captions left": [{"step": step.name, "gone": step.gone, "left": step.left} for step in steps],
                 "rules not applied": _counts("rule", manifest["not_applied"], "why"),
-                "nearest to the thresholds": nearest,
+                "nearest to the thresholds": examples,
             }
         ),
         "dagster/uri": stage.store.unstrip(stage.path),

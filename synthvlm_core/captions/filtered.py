@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from synthvlm_core import hashing
-from synthvlm_core.captions.measured import Values, measure
+from synthvlm_core.captions.measured import measure
 from synthvlm_core.captions.merged import Captions
 from synthvlm_core.captions.places import Places
 from synthvlm_core.captions.raw import RawCaptions
@@ -232,59 +231,6 @@ class FilteredCaptions(Stage):
         sealed = shards.seal(self.store, self.path, manifest, {"kept": kept, "rejected": rejected})
         return self.made(sealed)
 
-    def examples(self, *, per_side: int = 3) -> dict[str, dict[str, Any]]:
-        """For each rule the captions nearest to its bounds on either side: {rule: {"kept": [...], "rejected": [...]}}.
-
-        Each example is (text, value). They show what a small move of the threshold would change.
-        """
-        rejected = self._nearest_rejected(per_side)
-        chosen: dict[str, dict[str, Any]] = {}
-        captions = Captions(self.manifest["kept"], self.kept)
-        wanted = np.zeros(captions.rows, np.bool_)
-        near: dict[str, pa.Table] = {}
-        with sql.scratch() as scratch:
-            for family in self.families:
-                values = Values(scratch, captions, family.measurement, captions.all())
-                folder = self.measured(family)
-                values.take(partial(folder.tables, folder.names(), ["caption_id", *values.columns]))
-                for rule in family.rules:
-                    sides = [side for side in (rule.bounds().minimum, rule.bounds().maximum) if side is not None]
-                    for part in values.tables([rule.statistic]):
-                        value = part[rule.statistic].to_numpy()
-                        distance = np.min(
-                            [np.abs(value - side) for side in sides] or [np.full(len(value), np.nan)], axis=0
-                        )
-                        rows = pa.table({"distance": distance, "place": part["place"], "value": value})
-                        near[rule.kind_name] = _first([near.get(rule.kind_name), rows], per_side)
-        for rows in near.values():
-            wanted[rows["place"].to_numpy()] = True
-        texts = (text for table in captions.tables(wanted, ["text"]) for text in table["text"].to_pylist())
-        of_place = dict(zip(np.flatnonzero(wanted).tolist(), texts, strict=True))
-        for family in self.families:
-            for rule in family.rules:
-                kept = near[rule.kind_name].to_pylist() if rule.kind_name in near else []
-                chosen[rule.kind_name] = {
-                    "kept": [(of_place[row["place"]], row["value"]) for row in kept],
-                    "rejected": rejected.get(rule.kind_name, []),
-                }
-        return chosen
-
-    def _nearest_rejected(self, per_side: int) -> dict[str, list[tuple[str, float]]]:
-        """By rule: text and value of the rejected captions nearest to the bound that they broke."""
-        near: dict[str, pa.Table] = {}
-        first = 0
-        for table in self.rejected(["text", "rule", "value", "threshold"]):
-            distance = pc.abs(pc.subtract(table["value"], table["threshold"]))
-            places = pa.array(np.arange(first, first + table.num_rows))
-            whole = pa.table([distance, places, table["value"], table["text"]], ["distance", "place", "value", "text"])
-            first += table.num_rows
-            for rule in table["rule"].unique().to_pylist():
-                near[rule] = _first([near.get(rule), whole.filter(pc.equal(table["rule"], rule))], per_side)
-        return {
-            rule: list(zip(rows["text"].to_pylist(), rows["value"].to_pylist(), strict=True))
-            for rule, rows in near.items()
-        }
-
     def _is_measured(self, found: dict[str, Any]) -> bool:
         """Whether every measurement of the kept captions of a decision is still there, undamaged."""
         kept = [shard.name for shard in shards.shards_of(found, "kept")]
@@ -323,9 +269,3 @@ class FilteredCaptions(Stage):
                 if rows.num_rows:
                     writer.add(rows.select(self.folders[name].table.names))
         return writers["kept"].close(), writers["rejected"].close()
-
-
-def _first(parts: Sequence[pa.Table | None], count: int) -> pa.Table:
-    """The rows of the smallest distances, those of equal ones in the order of the input."""
-    whole = pa.concat_tables([part for part in parts if part is not None])
-    return whole.take(pc.sort_indices(whole, [("distance", "ascending"), ("place", "ascending")])[:count])

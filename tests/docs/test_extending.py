@@ -25,6 +25,7 @@ from tiny_vlm import VARIANT
 
 from synthvlm_core import checking
 from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.nearest import nearest
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.evaluation.evaluated import Evaluation
@@ -136,7 +137,7 @@ def test_a_rule(small_recipe: Recipe, edited: Edit, store: Store, source_files: 
         [row] = [row for part in stage.rejected() for row in part.to_pylist()]
         assert (row["text"], row["rule"], row["value"], row["threshold"]) == (few, "character_count", 32, 40)
         assert sum(stage.manifest["histograms"]["characters"]["kept"]) == 3
-        assert stage.examples()["character_count"]["rejected"] == [(few, 32)]
+        assert nearest(stage)["character_count"]["rejected"] == [(few, 32)]
         # another bound measures nothing
         looser = edited(recipe, {"captions.rules.character_count.min_characters": 32})
         manifest = FilteredCaptions(store, looser, "cc").make()

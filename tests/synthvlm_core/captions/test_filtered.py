@@ -262,15 +262,6 @@ def test_a_value_that_is_not_finite_breaks_its_rule(
     assert stage(collected, small_recipe).make()["rejected_by_rule"]["alphanumeric"] >= 1
 
 
-def test_examples_are_the_nearest_to_each_threshold(collected: Store, small_recipe: Recipe) -> None:
-    stage(collected, small_recipe).make()
-    found = stage(collected, small_recipe).examples(per_side=2)
-    assert len(found["alphanumeric"]["kept"]) == 2
-    [(text, value)] = found["character_repetition"]["rejected"]
-    assert text.startswith("buy now")
-    assert value > 0.09373663
-
-
 def test_a_source_of_bad_rows_only(store: Store, small_recipe: Recipe, source_files: Path) -> None:
     (source_files / "cc.tsv").write_bytes(b"one column\n\n")
     assert RawCaptions(store, small_recipe, "cc").make()["rows"] == 0

@@ -1,0 +1,72 @@
+"""The captions nearest to the thresholds of a decision: what a small move of one would change.
+
+Belongs here: finding them in a stream, on either side. Does not belong here: the decision (filtered.py), how they are
+shown (synthvlm_assets).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.measured import Values
+from synthvlm_core.captions.merged import Captions
+from synthvlm_core.store import sql
+
+Example = tuple[str, float]
+"""Text and value of a caption."""
+
+
+def nearest(stage: FilteredCaptions, *, per_side: int = 3) -> dict[str, dict[str, list[Example]]]:
+    """For each rule the captions nearest to its bounds on either side: {rule: {"kept": [...], "rejected": [...]}}.
+
+    Of captions at one distance the first of the input come first. A rule without bounds has none.
+    """
+    kept, rejected = _kept(stage, per_side), _rejected(stage, per_side)
+    rules = [rule.kind_name for family in stage.families for rule in family.rules]
+    return {rule: {"kept": kept.get(rule, []), "rejected": rejected.get(rule, [])} for rule in rules}
+
+
+def _kept(stage: FilteredCaptions, per_side: int) -> dict[str, list[Example]]:
+    captions = Captions(stage.manifest["kept"], stage.kept)
+    near: dict[str, pa.Table] = {}
+    with sql.scratch() as scratch:
+        for family in stage.families:
+            values = Values(scratch, captions, family.measurement, captions.all())
+            folder = stage.measured(family)
+            values.take(partial(folder.tables, folder.names(), ["caption_id", *values.columns]))
+            for rule in family.rules:
+                sides = [side for side in (rule.bounds().minimum, rule.bounds().maximum) if side is not None]
+                for part in values.tables([rule.statistic]) if sides else ():
+                    value = part[rule.statistic].to_numpy()
+                    distance = np.min([np.abs(value - side) for side in sides], axis=0)
+                    rows = pa.table({"distance": distance, "place": part["place"], "value": value})
+                    near[rule.kind_name] = _first([near.get(rule.kind_name), rows], per_side)
+    wanted = np.zeros(captions.rows, np.bool_)
+    for rows in near.values():
+        wanted[rows["place"].to_numpy()] = True
+    texts = (text for table in captions.tables(wanted, ["text"]) for text in table["text"].to_pylist())
+    of_place = dict(zip(np.flatnonzero(wanted).tolist(), texts, strict=True))
+    return {rule: [(of_place[row["place"]], row["value"]) for row in rows.to_pylist()] for rule, rows in near.items()}
+
+
+def _rejected(stage: FilteredCaptions, per_side: int) -> dict[str, list[Example]]:
+    near: dict[str, pa.Table] = {}
+    first = 0
+    for table in stage.rejected(["text", "rule", "value", "threshold"]):
+        distance = pc.abs(pc.subtract(table["value"], table["threshold"]))
+        places = pa.array(np.arange(first, first + table.num_rows))
+        whole = pa.table([distance, places, table["value"], table["text"]], ["distance", "place", "value", "text"])
+        first += table.num_rows
+        for rule in table["rule"].unique().to_pylist():
+            near[rule] = _first([near.get(rule), whole.filter(pc.equal(table["rule"], rule))], per_side)
+    return {rule: [(row["text"], row["value"]) for row in rows.to_pylist()] for rule, rows in near.items()}
+
+
+def _first(parts: Sequence[pa.Table | None], count: int) -> pa.Table:
+    """The rows of the smallest distances, those of equal ones in the order of the input."""
+    whole = pa.concat_tables([part for part in parts if part is not None])
+    return whole.take(pc.sort_indices(whole, [("distance", "ascending"), ("place", "ascending")])[:count])

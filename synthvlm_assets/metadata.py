@@ -12,7 +12,7 @@ from dagster_pipes import PipesMetadataValue
 
 from synthvlm_core.captions.filtered import FilteredCaptions, rules_context
 from synthvlm_core.captions.funnel import funnel
-from synthvlm_core.captions.nearest import nearest
+from synthvlm_core.captions.nearest import counted_most, nearest
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.evaluation.accuracy import OVERALL
 from synthvlm_core.evaluation.evaluated import Evaluation
@@ -97,6 +97,10 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
                 "captions left": [{"step": step.name, "gone": step.gone, "left": step.left} for step in steps],
                 "rules not applied": _counts("rule", manifest["not_applied"], "why"),
                 "nearest to the thresholds": examples,
+                "what counted most": [
+                    {"rule": rule, "words": histograms.one_line(span), "captions rejected": count}
+                    for rule, span, count in counted_most(stage)
+                ],
             }
         ),
         "dagster/uri": stage.store.unstrip(stage.path),

@@ -1,9 +1,10 @@
-"""The captions nearest to the thresholds of a decision: what a small move of one would change.
+"""What a person looks at of a decision: the captions nearest to its thresholds, and the words that rejected most.
 
-Belongs here: finding them in a stream, on either side. Does not belong here: the decision (filtered.py), how they are
+Belongs here: finding them in a stream. Does not belong here: the decision (filtered.py), how they are
 shown (synthvlm_assets).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthvlm_core.captions.filtered import FilteredCaptions
+from synthvlm_core.captions.filtered import FilteredCaptions, rules_context
 from synthvlm_core.captions.measured import Values
 from synthvlm_core.captions.merged import Captions
+from synthvlm_core.parts.rule import Rule
 from synthvlm_core.store import sql
 
 Example = tuple[str, float]
@@ -70,3 +72,28 @@ def _first(parts: Sequence[pa.Table | None], count: int) -> pa.Table:
     """The rows of the smallest distances, those of equal ones in the order of the input."""
     whole = pa.concat_tables([part for part in parts if part is not None])
     return whole.take(pc.sort_indices(whole, [("distance", "ascending"), ("place", "ascending")])[:count])
+
+
+def counted_most(stage: FilteredCaptions, *, most: int = 10, rows: int = 100_000) -> list[tuple[str, str, int]]:
+    """For each rule that counts spans, the spans that stand in the most captions it rejected: (rule, span, captions).
+
+    Args:
+        most: spans of each rule.
+        rows: rejected captions of each rule that are looked at, the first of the input.
+    """
+    context = rules_context(stage.recipe)
+    rules = {rule.kind_name: rule for family in stage.families for rule in family.rules}
+    counts: dict[str, Counter[str]] = {}
+    seen: Counter[str] = Counter()
+    for table in stage.rejected(["text", "rule"]):
+        for name in table["rule"].unique().to_pylist():
+            texts = table["text"].filter(pc.equal(table["rule"], name))[: rows - seen[name]].to_pylist()
+            seen[name] += len(texts)
+            if name in rules and type(rules[name]).counted is not Rule.counted:
+                for text in texts:
+                    counts.setdefault(name, Counter()).update(set(rules[name].counted(text, context)))
+    return [
+        (name, span, count)
+        for name in rules
+        for span, count in sorted(counts.get(name, Counter()).items(), key=lambda one: (-one[1], one[0]))[:most]
+    ]

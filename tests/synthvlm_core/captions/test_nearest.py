@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from synthvlm_core.captions.filtered import FilteredCaptions
-from synthvlm_core.captions.nearest import nearest
+from synthvlm_core.captions.nearest import counted_most, nearest
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store.objects import Store
@@ -42,3 +42,28 @@ def test_a_rule_that_nothing_breaks_has_one_side(store: Store, small_recipe: Rec
     assert text.startswith("buy now")
     assert value > 0.09373663
     assert found["word_repetition"]["rejected"] == []
+
+
+def test_the_words_that_rejected_most_are_told(
+    store: Store, small_recipe: Recipe, edited: Edit, source_files: Path
+) -> None:
+    texts = ["a getty watermark", "watermark, watermark", "Watermark", "a red ball", "naked shutterstock"]
+    (source_files / "many.csv").write_text("text\n" + "\n".join(f'"{text}"' for text in texts))
+    (source_files / "bad.txt").write_text("naked\nball\n")
+    source = {"name": "many", "format": "csv", "files": ["many.csv"], "columns": {"text": "text"}}
+    rules = [
+        {"rule": "flagged_words", "words": "bad.txt", "max_ratio": 0.0},
+        {"rule": "blocklist", "words": "stock-photos"},
+        {"rule": "word_count", "max_words": 9},
+    ]
+    recipe = edited(small_recipe, {"sources": [source], "captions.rules": rules})
+    RawCaptions(store, recipe, "many").make()
+    stage = FilteredCaptions(store, recipe, "many")
+    stage.make()
+    assert counted_most(stage) == [
+        ("flagged_words", "ball", 1),
+        ("flagged_words", "naked", 1),
+        ("blocklist", "watermark", 3),
+        ("blocklist", "getty", 1),
+    ]
+    assert counted_most(stage, most=1)[-1] == ("blocklist", "watermark", 3)

@@ -208,7 +208,7 @@ def _captions(scratch: Scratch, found: SourcePlan, stage: FilteredCaptions) -> R
         kept = scratch.load(texts, stage.kept(["caption_id", "text"]))
         found.to_measure = {family.name: 0 for family in stage.families}
     else:
-        captions = Captions(stage.raw.manifest["rows"], stage.raw.captions)
+        captions = Captions(stage.raw.manifest["rows"], stage.read)
         found.captions = int(np.count_nonzero(captions.all()))
         verdicts = Verdicts(scratch, captions)
         for family in stage.families:

@@ -124,7 +124,7 @@ def rows_add_up(stage: FilteredCaptions) -> Finding:
     """Every raw row is in exactly one kept or rejected caption, counted as often as it occurred."""
     counted = pa.schema([pa.field("caption_id", pa.string()), pa.field("duplicates", pa.int64())])
     with sql.scratch() as scratch:
-        raw = scratch.load(pa.schema([counted.field("caption_id")]), stage.raw.captions(["caption_id"]))
+        raw = scratch.load(pa.schema([counted.field("caption_id")]), stage.read(["caption_id"]))
         kept = scratch.load(counted, stage.kept(["caption_id", "duplicates"]))
         rejected = scratch.load(counted, stage.rejected(["caption_id", "duplicates"]))
         raw_rows, kept_rows, rejected_rows, wrong = scratch.row(

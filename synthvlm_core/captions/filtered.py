@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from synthvlm_core import hashing
+from synthvlm_core.captions import mappers
 from synthvlm_core.captions.measured import measure
 from synthvlm_core.captions.merged import Captions
 from synthvlm_core.captions.places import Places
@@ -156,6 +157,12 @@ class FilteredCaptions(Stage):
         """Where the verdicts lie: kept and rejected."""
         return {name: Folder(self.store, table, f"{self.path}/{name}", self.name) for name, table in TABLES.items()}
 
+    @cached_property
+    def read(self) -> mappers.Read:
+        """What is decided about, as tables in the order of the input: raw captions through the recipe's mappers."""
+        chosen = self.recipe.captions.mappers
+        return mappers.reader(self.raw.captions, self.partition, chosen) if chosen else self.raw.captions
+
     def kept(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The captions that go on, as tables."""
         return self._rows("kept", columns)
@@ -186,7 +193,7 @@ class FilteredCaptions(Stage):
         if found is not None and self._is_measured(found):
             self.made(found)
             return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}
-        captions = Captions(self.raw.manifest["rows"], self.raw.captions)
+        captions = Captions(self.raw.manifest["rows"], self.read)
         with sql.scratch() as scratch:
             verdicts = Verdicts(scratch, captions)
             measured = {}
@@ -222,6 +229,7 @@ class FilteredCaptions(Stage):
                     for family, rule in applied
                 ],
                 "not_applied": not_applied(self.recipe),
+                "mappers": list(self.recipe.captions.mappers),
                 "inputs": {
                     "raw_content": self.raw.manifest["content_hash"],
                     "definitions": {family.name: family.measurement.definition for family in self.families},
@@ -255,7 +263,10 @@ class FilteredCaptions(Stage):
         writers = {name: shards.Writer(folder, shard_rows=shard_rows) for name, folder in self.folders.items()}
         chosen = {"kept": verdicts.open(), "rejected": verdicts.broken()}
         reasons, held = verdicts.reasons(), Rows()
-        for places, table in captions.shards(["caption_id", "text", "origin"]):
+        mapped = ["raw_caption_id"] if self.recipe.captions.mappers else []
+        for places, table in captions.shards(["caption_id", "text", "origin", *mapped]):
+            if not mapped:
+                table = table.append_column("raw_caption_id", pa.nulls(table.num_rows, pa.string()))
             source = pa.repeat(pa.scalar(self.partition), table.num_rows)
             copies = pa.array(captions.copies[places].astype(np.int64))
             table = table.append_column("source", source).append_column("duplicates", copies)

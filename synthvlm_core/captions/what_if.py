@@ -58,7 +58,7 @@ class WhatIf:
         Raises:
             Mendable: if the source was never read, or a stored shard is damaged.
         """
-        self._captions = Captions(stage.raw.manifest["rows"], stage.raw.captions)
+        self._captions = Captions(stage.raw.manifest["rows"], stage.read)
         self._broken: NDArray[np.uint8] = np.zeros(self._captions.rows, np.uint8)
         self._values: dict[str, tuple[Rule, Values]] = {}
         for family in stage.families:

@@ -23,6 +23,8 @@ from synthvlm_core.parts.source import Source
 T = TypeVar("T")
 
 AnySource = Annotated[Source, OneOf("synthvlm_core.captions.readers")]
+Mapper = Literal["fix_unicode", "normalize_punctuation"]
+"""What may be done to a caption's words; captions/mappers.py does it."""
 AnyRule = Annotated[Rule, OneOf("synthvlm_core.captions.rules")]
 AnyGenerator = Annotated[Generator, OneOf("synthvlm_core.images.generators")]
 AnyScore = Annotated[Score, OneOf("synthvlm_core.scoring.scorers")]
@@ -35,6 +37,8 @@ class Captions(Section):
 
     text_form: Literal["wrapped", "bare"]
     """How a caption is spelled for statistics: in Data-Juicer's LLaVA wrapper, or as it is."""
+    mappers: Annotated[tuple[Mapper, ...], Absent([])] = ()
+    """What mends captions before they are measured, in order; captions/mappers.py says how."""
     rules: tuple[AnyRule, ...]
     """In order: of several rules that a caption breaks, the first is told. Cheap measurements come before dear ones all
     the same, and a model reads no caption that is rejected anyway."""
@@ -44,6 +48,7 @@ class Captions(Section):
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         _differ("captions.rules", [rule.kind_name for rule in self.rules])
+        _differ("captions.mappers", self.mappers)
         return self
 
 

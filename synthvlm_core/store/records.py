@@ -234,6 +234,7 @@ FILTERED_CAPTIONS = Table(
         _TEXT,
         _ORIGIN,
         Column("duplicates", pa.int64(), "how many input rows merged into this one, itself included"),
+        Column("raw_caption_id", pa.string(), "the raw caption's id, if a mapper changed its words", nullable=True),
     ),
 )
 

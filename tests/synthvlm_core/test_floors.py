@@ -18,7 +18,17 @@ import synthvlm_miniature
 from synthvlm_core.errors import Mendable
 
 FLOORS = [
-    {"errors", "bounded_json", "hashing", "lfs", "machine", "progress", "findings", "torchvision_beside_cpu_torch"},
+    {
+        "errors",
+        "bounded_json",
+        "_hash_kernels",
+        "hashing",
+        "lfs",
+        "machine",
+        "progress",
+        "findings",
+        "torchvision_beside_cpu_torch",
+    },
     {"store"},
     {"parts"},
     {"recipe"},
@@ -131,6 +141,9 @@ INTERNAL = {
     "Broken": "captions/readers/lists.py turns it into an Unreadable",
     "NotOne": "captions/readers/json_lines.py and img2dataset.py turn it into a reason of the quarantine",
     "Refused": "captions/readers/opening.py turns it into an Unreadable",
+    "NoCaptionId": "captions/merged.py turns it into a DamagedShard",
+    "WrongCount": "captions/merged.py turns it into a DamagedShard",
+    "Partly": "engine.py stores what it brings and raises the error behind it",
     "_Damaged": "captions/readers/img2dataset.py turns it into an Unreadable",
 }
 """Exceptions that nobody outside of the core sees, with the reason. What a person must mend is Mendable."""

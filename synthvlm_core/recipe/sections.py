@@ -48,7 +48,7 @@ class Captions(Section):
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         _differ("captions.rules", [rule.kind_name for rule in self.rules])
-        _differ("captions.mappers", self.mappers)
+        _differ("captions.mappers", list(self.mappers))
         return self
 
 

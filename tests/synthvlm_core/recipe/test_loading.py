@@ -354,10 +354,12 @@ def test_a_preset_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_recipes_of_the_documentation_load(load_text: Callable[[str], Recipe]) -> None:
     text = (Path(__file__).parents[3] / "docs" / "captions.md").read_text()
-    own, rules = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    own, rules, mending = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert load_text(own).sources[0].name == "web"
     listed = load_text("extends: miniature\n" + rules).captions.rules
     assert [rule.kind_name for rule in listed] == ["alphanumeric", "special_characters", "judge"]
+    mappers = load_text("extends: miniature\n" + mending).captions.mappers
+    assert mappers == ("fix_unicode", "normalize_punctuation")
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,12 @@ def problems(draft: Draft) -> list[Problem]:
         found += _walk_values(Recipe, draft.values, "", _context_of(draft))
     else:
         recipe = draft.recipe()
-        found = [*_walk(recipe, "", context(recipe)), *_nothing_to_ask(recipe), *_answers(recipe)]
+        found = [
+            *_walk(recipe, "", context(recipe)),
+            *_originals(recipe),
+            *_nothing_to_ask(recipe),
+            *_answers(recipe),
+        ]
     told = []
     for one in found:
         file, _, line = (one.place or draft.place(one.key)).rpartition(":")
@@ -137,6 +142,8 @@ def _walk(section: Section, key: str, where: Context) -> Iterator[_Found]:
         value = getattr(section, name)
         if Location("file") in field.metadata and value is not None:
             below += _file(value, place, where)
+        if Location("files") in field.metadata and not isinstance(section, Source):
+            below += _patterns(section.kind_name if isinstance(section, Part) else key, value, place, where)
         if Location("hub_file") in field.metadata:
             below += _hub_file(value, place, where)
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
@@ -288,6 +295,23 @@ def _hub_file(name: str, key: str, where: Context) -> Iterator[_Found]:
     else:
         if not file.is_local:
             yield _Found("needed", key, name)
+
+
+def _originals(recipe: Recipe) -> Iterator[_Found]:
+    """Rules on original images over sources that name none."""
+    without = [source for source in recipe.sources if source.originals is None]
+    for number, rule in enumerate(recipe.captions.rules):
+        key = f"captions.rules.{number}"
+        if rule.of_originals and len(without) == len(recipe.sources):
+            yield _Found("not applied", key, "no source says where its original images are: originals", rule.kind_name)
+        elif rule.drops_without_original and without:
+            names = ", ".join(source.name for source in without)
+            yield _Found(
+                "wrong",
+                f"{key}.without_image",
+                f"drop would drop every caption of {names}, which names no original images; name them by originals, or "
+                "keep captions without one",
+            )
 
 
 def _nothing_to_ask(recipe: Recipe) -> Iterator[_Found]:

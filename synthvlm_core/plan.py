@@ -11,7 +11,7 @@ be drawn the next attempt alone is counted: nobody knows how many pictures will 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthvlm_core.captions.filtered import FilteredCaptions
-from synthvlm_core.captions.measured import Values
 from synthvlm_core.captions.merged import Captions
 from synthvlm_core.captions.verdicts import Verdicts
 from synthvlm_core.errors import Mendable, NotMaterialized
@@ -210,13 +209,18 @@ def _captions(scratch: Scratch, found: SourcePlan, stage: FilteredCaptions) -> R
     else:
         captions = Captions(stage.raw.manifest["rows"], stage.read)
         found.captions = int(np.count_nonzero(captions.all()))
-        verdicts = Verdicts(scratch, captions)
+        verdicts, originals = Verdicts(scratch, captions), stage.originals(captions)
         for family in stage.families:
-            values = Values(scratch, captions, family.measurement, verdicts.open())
-            folder = stage.measured(family)
-            values.take(partial(folder.tables, folder.names(), ["caption_id", *values.columns]))
-            found.to_measure[family.name] = int(np.count_nonzero(values.missing))
-            verdicts.judge(family.name, family.rules, values, partly=True)
+            wanted, unknown = verdicts.open(), 0
+            if originals is not None and family.measurement.takes == "original":
+                originals.look(wanted)
+                unknown = int(np.count_nonzero(wanted & (originals.outcomes == 0)))
+                found.to_measure.setdefault(records.ORIGINAL_IMAGES.name, unknown)
+            values = stage.stored(scratch, captions, family, wanted, originals)
+            found.to_measure[family.name] = int(np.count_nonzero(values.missing)) + unknown
+            without = None if originals is None or values.of is None else originals.outcomes > 1
+            partly = any(found.to_measure.values())
+            verdicts.judge(family.name, family.rules, values, partly=partly, without=without)
         kept = scratch.load(texts, captions.tables(verdicts.open(), texts.names))
         found.exact = not any(found.to_measure.values())
     found.kept = scratch.count(kept)

@@ -164,9 +164,9 @@ def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
     applied."""
     broken: dict[str, int] = {}
     gone: list[str] = []
-    rows = sum(table.num_rows for table in stage.kept(["caption_id"]))
+    captions, originals = stage.kept_captions()
+    rows = captions.rows
     with sql.scratch() as scratch:
-        kept = scratch.load(pa.schema([pa.field("caption_id", pa.string())]), stage.kept(["caption_id"]))
         for family in stage.families:
             if family.measurement.cost == 0:
                 measure = family.measurement.load()
@@ -177,28 +177,21 @@ def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
                     outside = [int((~_within(rule, part[rule.statistic].to_numpy())).sum()) for part in values]
                     broken[rule.kind_name] = sum(outside)
                 continue
-            folder = stage.measured(family)
-            stored = scratch.load(folder.table.schema, folder.tables(folder.names()))
-            if missing := scratch.count(f"(from {kept} anti join {stored} using (caption_id))"):
+            stored = stage.stored(scratch, captions, family, captions.all(), originals)
+            if missing := int(np.count_nonzero(stored.missing)):
                 gone.append(
                     f"{family.name} of {missing} of {rows} kept captions is not in "
-                    f"{stage.store.unstrip(folder.path)} any more; {stage.remedy}"
+                    f"{stage.store.unstrip(stage.measured(family).path)} any more; {stage.remedy}"
                 )
                 continue
             for rule in family.rules:
-                good = scratch.row(
-                    f"""
-                    select count(*)
-                    from (
-                        select min({rule.statistic}) as value
-                        from {stored} semi join {kept} using (caption_id)
-                        group by caption_id
-                    )
-                    where value >= ? and value <= ?
-                    """,
-                    _interval(rule),
-                )[0]
-                broken[rule.kind_name] = rows - good
+                outside = [
+                    int((~_within(rule, part[rule.statistic].to_numpy())).sum())
+                    for part in stored.tables([rule.statistic])
+                ]
+                broken[rule.kind_name] = sum(outside)
+                if rule.drops_without_original and originals is not None:
+                    broken[rule.kind_name] += int(np.count_nonzero(~originals.there))
     named = ", ".join(f"{name}: {count}" for name, count in broken.items() if count)
     skipped = stage.manifest["not_applied"]
     summary = f"kept captions that break a rule: {named or 'none'} of {rows}"

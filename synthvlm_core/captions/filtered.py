@@ -4,6 +4,7 @@ Belongs here: the order of merging, measuring and deciding, and the manifest of 
 is measured and where the bounds come from (rules/), the loop that measures (engine.py).
 
     caption_measurements/<definition>/source=<name>/   append-only, keyed by caption id, one folder per measurement
+    original_images/<definition>/source=<name>/        where rules look at them: original_images.py
     filtered_captions/<key>/source=<name>/             kept/ and rejected/, sealed; key = rules and raw content
 """
 
@@ -17,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from synthvlm_core import hashing
-from synthvlm_core.captions import mappers
-from synthvlm_core.captions.measured import measure
-from synthvlm_core.captions.merged import Captions
-from synthvlm_core.captions.places import Places
+from synthvlm_core.captions import mappers, original_images
+from synthvlm_core.captions.measured import Values, measure
+from synthvlm_core.captions.merged import Captions, Chosen
+from synthvlm_core.captions.original_images import KeptOriginals, OriginalImages, Originals, halves
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.captions.verdicts import Verdicts
 from synthvlm_core.errors import Mendable
@@ -34,6 +35,7 @@ from synthvlm_core.store.documents import Count, Hash, Json, Sealed, document
 from synthvlm_core.store.measurements import Measurement
 from synthvlm_core.store.rows import Rows
 from synthvlm_core.store.shards import Folder, Shard
+from synthvlm_core.store.sql import Scratch
 
 log = logging.getLogger(__name__)
 
@@ -88,16 +90,24 @@ def not_applied(recipe: Recipe) -> dict[str, str]:
     return {name: why for name, why in reasons.items() if why is not None}
 
 
-def families(recipe: Recipe) -> list[Family]:
+def without_originals(recipe: Recipe, source: str) -> list[str]:
+    """Rules of the recipe that let every caption of a source pass, as it names no original images."""
+    if recipe.source(source).originals is not None:
+        return []
+    return [rule.kind_name for rule in recipe.captions.rules if rule.of_originals]
+
+
+def families(recipe: Recipe, source: str) -> list[Family]:
     """What is measured, in the order in which it applies: cheap before dear, else in the order of the rules.
 
     Raises:
         Mendable: if weights or a list of words are not there.
     """
     context = rules_context(recipe)
+    passing = without_originals(recipe, source)
     found: dict[tuple[str, str], Family] = {}
     for rule in recipe.captions.rules:
-        if rule.unavailable(context) is None:
+        if rule.unavailable(context) is None and rule.kind_name not in passing:
             measurement = rule.measurement(context)
             key = (measurement.table.name, measurement.definition)
             before = found.get(key, Family(measurement, ()))
@@ -121,7 +131,9 @@ class FilteredCaptions(Stage):
                 contents.append(rule.content(rules_context(recipe)))
             except Mendable:  # told when the stage runs; the definitions must load all the same
                 contents.append("unreadable")
-        return hashing.of_json([VERSION, named(recipe.captions), contents])
+        ways = {source.name: named(source.originals) for source in recipe.sources if source.originals is not None}
+        # what came later stands in the hash only where it is used
+        return hashing.of_json([VERSION, named(recipe.captions), contents, *([ways] if ways else [])])
 
     @cached_property
     def raw(self) -> RawCaptions:
@@ -135,12 +147,34 @@ class FilteredCaptions(Stage):
     @cached_property
     def families(self) -> list[Family]:
         """What is measured."""
-        return families(self.recipe)
+        return families(self.recipe, self.partition)
+
+    @cached_property
+    def original(self) -> tuple[Measurement, str] | None:
+        """Having the original images, and what is asked for them as it is now; None if no rule looks at them.
+
+        Raises:
+            Mendable: if what is asked is not there.
+        """
+        section = self.raw.source.originals
+        if section is None or not any(family.measurement.takes == "original" for family in self.families):
+            return None
+        having = original_images.measurement(section, self.partition, self.context)
+        return having, section.asked(self.partition, self.context)
+
+    @cached_property
+    def definitions(self) -> dict[str, str]:
+        """What each measurement depends on apart from captions, by its name."""
+        found = {family.name: family.measurement.definition for family in self.families}
+        if self.original is not None:
+            having, asked = self.original
+            found[having.table.name] = hashing.of_json([having.definition, asked])
+        return found
 
     @cached_property
     def key(self) -> str:
         """Names the decision: the rules, what the measurements depend on, and the raw captions' content."""
-        definitions = {family.name: family.measurement.definition for family in self.families}
+        definitions = self.definitions
         return hashing.of_json([self.code_version(self.recipe), definitions, self.raw.manifest["content_hash"]])
 
     @cached_property
@@ -176,6 +210,39 @@ class FilteredCaptions(Stage):
         place = ("caption_measurements", "{definition}", f"source={self.partition}")
         return family.measurement.folder(self.store, *place, made_by=self.name)
 
+    def originals(self, captions: Captions) -> OriginalImages | None:
+        """The original images of the source's captions, of which nothing is known yet; None if no rule looks at any."""
+        if self.original is None:
+            return None
+        having, asked = self.original
+        place = (having.table.name, "{definition}", f"source={self.partition}")
+        folder = having.folder(self.store, *place, made_by=self.name)
+        return OriginalImages(captions, self.partition, folder, asked)
+
+    def stored(
+        self, scratch: Scratch, captions: Captions, family: Family, wanted: Chosen, originals: Originals | None
+    ) -> Values:
+        """What is stored of the values of a family for some captions.
+
+        Args:
+            originals: where the family's rules look at them, what is known of those of `captions`.
+
+        Raises:
+            DamagedShard: naming shard and remedy.
+        """
+        of = None
+        if family.measurement.takes == "original" and originals is not None:
+            wanted, of = wanted & originals.there, originals.ids
+        values = Values(scratch, captions, family.measurement, wanted, of=of)
+        folder = self.measured(family)
+        values.take(partial(folder.tables, folder.names(), values.read))
+        return values
+
+    def kept_captions(self) -> tuple[Captions, Originals | None]:
+        """The captions that go on, and what is known of their originals if rules looked at any."""
+        captions = Captions(self.manifest["kept"], self.kept)
+        return captions, None if self.original is None else KeptOriginals(captions)
+
     def make(self, progress: Progress = silent, *, shard_rows: int = shards.SHARD_ROWS) -> dict[str, Any]:
         """Keep or reject every caption of a source; measure only what was never measured.
 
@@ -195,21 +262,29 @@ class FilteredCaptions(Stage):
             return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}
         captions = Captions(self.raw.manifest["rows"], self.read)
         with sql.scratch() as scratch:
-            verdicts = Verdicts(scratch, captions)
-            measured = {}
+            verdicts, originals = Verdicts(scratch, captions), self.originals(captions)
+            measured: dict[str, int] = {}
             for family in self.families:
+                wanted, looks = verdicts.open(), family.measurement.takes == "original"
+                if looks and originals is not None and self.original is not None:
+                    having, _ = self.original
+                    asked = originals.have(wanted, having, shard_rows=shard_rows, progress=progress)
+                    measured[having.table.name] = measured.get(having.table.name, 0) + asked
+                    wanted &= originals.there
                 values, measured[family.name] = measure(
                     scratch,
                     captions,
-                    verdicts.open(),
+                    wanted,
                     family.measurement,
                     self.measured(family),
                     shard_rows=shard_rows,
                     progress=progress,
+                    originals=originals if looks else None,
                 )
-                verdicts.judge(family.name, family.rules, values)
+                without = ~originals.there if looks and originals is not None else None
+                verdicts.judge(family.name, family.rules, values, without=without)
             applied = [(family, rule) for family in self.families for rule in family.rules]
-            kept, rejected = self._store(captions, verdicts, shard_rows)
+            kept, rejected = self._store(captions, verdicts, originals, shard_rows)
             manifest = {
                 "table": records.FILTERED_CAPTIONS.name,
                 "source": self.partition,
@@ -222,17 +297,19 @@ class FilteredCaptions(Stage):
                     {
                         "name": rule.kind_name,
                         "statistic": rule.statistic,
-                        "minimum": rule.bounds().minimum,
-                        "maximum": rule.bounds().maximum,
+                        "minimum": verdicts.bounds(rule).minimum,
+                        "maximum": verdicts.bounds(rule).maximum,
                         "family": family.name,
                     }
                     for family, rule in applied
                 ],
                 "not_applied": not_applied(self.recipe),
+                "without_originals": without_originals(self.recipe, self.partition),
                 "mappers": list(self.recipe.captions.mappers),
+                **({} if originals is None else {"original_images": originals.said()}),
                 "inputs": {
                     "raw_content": self.raw.manifest["content_hash"],
-                    "definitions": {family.name: family.measurement.definition for family in self.families},
+                    "definitions": self.definitions,
                     "files": {rule.kind_name: said for _, rule in applied if (said := rule.files(self.context))},
                 },
             }
@@ -242,13 +319,17 @@ class FilteredCaptions(Stage):
     def _is_measured(self, found: dict[str, Any]) -> bool:
         """Whether every measurement of the kept captions of a decision is still there, undamaged."""
         kept = [shard.name for shard in shards.shards_of(found, "kept")]
-        places = Places(
-            lambda: (rows["caption_id"] for rows in self.folders["kept"].tables(kept, ["caption_id"])), found["kept"]
-        )
+        captions = Captions(found["kept"], partial(self.folders["kept"].tables, kept))
+        originals = None if self.original is None else KeptOriginals(captions)
         for family in self.families:
             known = np.zeros(found["kept"], np.bool_)
-            folder = self.measured(family)
-            for where, _ in places.find(partial(folder.sound_tables, ["caption_id"])):
+            folder, columns = self.measured(family), ["caption_id"]
+            if family.measurement.takes == "original" and originals is not None:
+                known |= ~originals.there
+                columns.append("original_id")
+            for where, rows in captions.places.find(partial(folder.sound_tables, columns)):
+                if "original_id" in columns and originals is not None:
+                    where = np.where(originals.ids[where] == halves(rows["original_id"]), where, -1)
                 known[where[where >= 0]] = True
             if missing := len(known) - int(np.count_nonzero(known)):
                 log.warning("%s of %d kept captions is gone; it is measured again now", family.name, missing)
@@ -258,15 +339,22 @@ class FilteredCaptions(Stage):
     def _rows(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         return self.folders[table].tables((shard.name for shard in self.shards(table)), columns)
 
-    def _store(self, captions: Captions, verdicts: Verdicts, shard_rows: int) -> tuple[list[Shard], list[Shard]]:
+    def _store(
+        self, captions: Captions, verdicts: Verdicts, originals: OriginalImages | None, shard_rows: int
+    ) -> tuple[list[Shard], list[Shard]]:
         """Write both sides of the verdicts, in the order of the input."""
         writers = {name: shards.Writer(folder, shard_rows=shard_rows) for name, folder in self.folders.items()}
         chosen = {"kept": verdicts.open(), "rejected": verdicts.broken()}
         reasons, held = verdicts.reasons(), Rows()
         mapped = ["raw_caption_id"] if self.recipe.captions.mappers else []
-        for places, table in captions.shards(["caption_id", "text", "origin", *mapped]):
+        where = [] if originals is None else ["image_url", "image_uid"]
+        for places, table in captions.shards(["caption_id", "text", "origin", *mapped, *where]):
             if not mapped:
                 table = table.append_column("raw_caption_id", pa.nulls(table.num_rows, pa.string()))
+            outcomes, ids = (pa.nulls(table.num_rows, pa.string()),) * 2
+            if originals is not None:
+                outcomes, ids = originals.columns(places, table)
+            table = table.append_column("original_image", outcomes).append_column("original_id", ids)
             source = pa.repeat(pa.scalar(self.partition), table.num_rows)
             copies = pa.array(captions.copies[places].astype(np.int64))
             table = table.append_column("source", source).append_column("duplicates", copies)

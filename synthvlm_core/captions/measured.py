@@ -9,9 +9,11 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from synthvlm_core import engine
 from synthvlm_core.captions.merged import Captions, Chosen
+from synthvlm_core.captions.original_images import OriginalImages, halves
 from synthvlm_core.progress import Progress, silent
 from synthvlm_core.store.measurements import Measurement
 from synthvlm_core.store.shards import Folder
@@ -25,10 +27,26 @@ class Values:
     values stands, whoever was first.
     """
 
-    def __init__(self, scratch: Scratch, captions: Captions, measurement: Measurement, wanted: Chosen) -> None:
-        """Nothing is known yet of the wanted captions."""
-        self._scratch, self._captions, self._wanted = scratch, captions, wanted
-        self.columns = [name for name in measurement.table.names if name != measurement.table.key]
+    def __init__(
+        self,
+        scratch: Scratch,
+        captions: Captions,
+        measurement: Measurement,
+        wanted: Chosen,
+        *,
+        of: NDArray[np.uint64] | None = None,
+    ) -> None:
+        """Nothing is known yet of the wanted captions.
+
+        Args:
+            of: by place the first half of the original id, where values are of captions and their original images;
+                those of another image are passed over.
+        """
+        self._scratch, self._captions, self._wanted, self.of = scratch, captions, wanted, of
+        apart = (measurement.table.key, "original_id")
+        self.columns = [name for name in measurement.table.names if name not in apart]
+        self.read = ["caption_id", *([] if of is None else ["original_id"]), *self.columns]
+        """The columns of stored values that `take` needs."""
         fields = [measurement.table.schema.field(name) for name in self.columns]
         self._relation = scratch.load(pa.schema([pa.field("place", pa.int64()), *fields]), [])
         self.known: Chosen = np.zeros(captions.rows, np.bool_)
@@ -45,6 +63,8 @@ class Values:
 
         repeated = False
         for places, table in self._captions.places.find(tables):
+            if self.of is not None:
+                places = np.where(self.of[places] == halves(table["original_id"]), places, -1)
             taken = np.empty(len(places), np.bool_)
             repeated |= _places_kernels.mark(places, self._wanted, self.known, taken)
             rows = table.select(self.columns).add_column(0, "place", pa.array(places))
@@ -69,19 +89,24 @@ def measure(
     *,
     shard_rows: int,
     progress: Progress = silent,
+    originals: OriginalImages | None = None,
 ) -> tuple[Values, int]:
     """The values of the wanted captions, and how many were measured now, which no sound shard held.
 
     Args:
         shard_rows: most rows per shard; the measurement's own number stands if it is lower.
+        originals: of a measurement that takes originals, what is known of them; all wanted captions have one.
     """
-    values = Values(scratch, captions, measurement, wanted)
-    columns = ["caption_id", *values.columns]
-    values.take(partial(folder.sound_tables, columns))
+    values = Values(scratch, captions, measurement, wanted, of=None if originals is None else originals.ids)
+    values.take(partial(folder.sound_tables, values.read))
     missing = values.missing
     total = int(np.count_nonzero(missing))
     if total:
-        parts = captions.tables(missing, ["caption_id", "text"], rows=min(shard_rows, measurement.shard_rows))
+        rows = min(shard_rows, measurement.shard_rows)
+        if originals is None:
+            parts = captions.tables(missing, ["caption_id", "text"], rows=rows)
+        else:
+            parts = originals.pictures(missing, rows=rows)
         shards = engine.measure(measurement, folder, parts, total=total, progress=progress)
-        values.take(partial(folder.tables, [shard.name for shard in shards], columns))
+        values.take(partial(folder.tables, [shard.name for shard in shards], values.read))
     return values, total

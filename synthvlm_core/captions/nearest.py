@@ -6,15 +6,12 @@ shown (synthvlm_assets).
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthvlm_core.captions.filtered import FilteredCaptions, rules_context
-from synthvlm_core.captions.measured import Values
-from synthvlm_core.captions.merged import Captions
 from synthvlm_core.parts.rule import Rule
 from synthvlm_core.store import sql
 
@@ -33,13 +30,11 @@ def nearest(stage: FilteredCaptions, *, per_side: int = 3) -> dict[str, dict[str
 
 
 def _kept(stage: FilteredCaptions, per_side: int) -> dict[str, list[Example]]:
-    captions = Captions(stage.manifest["kept"], stage.kept)
+    captions, originals = stage.kept_captions()
     near: dict[str, pa.Table] = {}
     with sql.scratch() as scratch:
         for family in stage.families:
-            values = Values(scratch, captions, family.measurement, captions.all())
-            folder = stage.measured(family)
-            values.take(partial(folder.tables, folder.names(), ["caption_id", *values.columns]))
+            values = stage.stored(scratch, captions, family, captions.all(), originals)
             for rule in family.rules:
                 sides = [side for side in (rule.bounds().minimum, rule.bounds().maximum) if side is not None]
                 for part in values.tables([rule.statistic]) if sides else ():

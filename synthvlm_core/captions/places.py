@@ -73,7 +73,7 @@ class _Part:
         self._allocate(len(copies) // parts + (len(copies) // 20 if parts > 1 else 0))
         first = 0
         for some in ids:
-            parsed, sound = self._parsed(some)
+            parsed, sound = numbers(some)
             if not sound.all():
                 raise NoCaptionId(f"{some[int(sound.argmin())].as_py()!a} is no caption id")
             if first + len(parsed) > len(copies):
@@ -88,7 +88,7 @@ class _Part:
 
     def find(self, ids: pa.ChunkedArray) -> NDArray[np.int64]:
         """The place of each id, -1 where it is none of this part."""
-        parsed, sound = self._parsed(ids)
+        parsed, sound = numbers(ids)
         found = np.empty(len(parsed), np.int64)
         where = (self._known, self._places, self._slots)
         self._kernels.find(parsed, sound, self.number, self._parts, *where, found)
@@ -103,17 +103,20 @@ class _Part:
         self._slots = np.full(1 << max(4, (entries + entries // 2).bit_length()), self._kernels.EMPTY, np.int32)
         self._kernels.rehash(self._known, self._used, self._slots)
 
-    def _parsed(self, ids: pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """Each id as two numbers, and whether it is one."""
-        found, sound = np.empty((len(ids), 2), np.uint64), np.empty(len(ids), np.bool_)
-        first = 0
-        for chunk in ids.chunks:
-            array = chunk.cast(pa.large_string())
-            _, offsets, data = array.buffers()
-            starts = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
-            letters = np.frombuffer(data or b"", np.uint8)
-            letters.flags.writeable = starts.flags.writeable = False
-            last = first + len(array)
-            self._kernels.parse(letters, starts, found[first:last], sound[first:last])
-            first = last
-        return found, sound
+
+def numbers(ids: pa.ChunkedArray) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Each id as two numbers, uint64 (ids, 2), and whether it is one."""
+    from synthvlm_core.captions import _places_kernels  # a recipe loads without numba
+
+    found, sound = np.empty((len(ids), 2), np.uint64), np.empty(len(ids), np.bool_)
+    first = 0
+    for chunk in ids.chunks:
+        array = chunk.cast(pa.large_string())
+        _, offsets, data = array.buffers()
+        starts = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
+        letters = np.frombuffer(data or b"", np.uint8)
+        letters.flags.writeable = starts.flags.writeable = False
+        last = first + len(array)
+        _places_kernels.parse(letters, starts, found[first:last], sound[first:last])
+        first = last
+    return found, sound

@@ -72,7 +72,7 @@ TABLES = {"captions": records.RAW_CAPTIONS, "quarantine": records.QUARANTINE}
 
 def reader_key(source: Source) -> str:
     """What rows depend on apart from the files: everything in the source's section but where the files are."""
-    return definition("raw_captions", VERSION, named(source, leave_out=("files", "metadata_files")))
+    return definition("raw_captions", VERSION, named(source, leave_out=("files", "metadata_files", "originals")))
 
 
 class RawCaptions(Stage):
@@ -85,7 +85,7 @@ class RawCaptions(Stage):
     @classmethod
     def code_version(cls, recipe: Recipe) -> str:
         """Hash of the sources section: which files, and how they are read."""
-        return hashing.of_json([VERSION, [named(source) for source in recipe.sources]])
+        return hashing.of_json([VERSION, [named(source, leave_out=("originals",)) for source in recipe.sources]])
 
     @property
     def needs(self) -> Sequence[Stage]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synthvlm_core.captions.measured import Values
@@ -33,6 +34,7 @@ class Verdicts:
         self._first: NDArray[np.uint8] = np.zeros(captions.rows, np.uint8)
         """By place: 0, or the number of the first broken rule among those judged, from 1."""
         self._broken = scratch.load(_BROKEN, [])
+        self._cuts: dict[str, float] = {}
 
     def open(self) -> Chosen:
         """The captions that broke no rule so far."""
@@ -42,22 +44,34 @@ class Verdicts:
         """The captions that broke one."""
         return np.asarray(self._first > 0)
 
-    def judge(self, family: str, rules: Sequence[Rule], values: Values, *, partly: bool = False) -> None:
+    def judge(
+        self,
+        family: str,
+        rules: Sequence[Rule],
+        values: Values,
+        *,
+        partly: bool = False,
+        without: Chosen | None = None,
+    ) -> None:
         """Note the captions that break one of some rules: the first such rule, value and bound.
 
         Args:
             values: of the open captions, with a column for each rule's statistic.
-            partly: whether values may be missing; a caption without one breaks nothing.
+            partly: whether values may be missing; a caption without one breaks nothing, and none is compared with
+                others.
+            without: captions that have no original image and therefore no value; a rule says what becomes of them.
 
         Raises:
             DamagedShard: if a value is missing, as where another run moved a shard meanwhile.
         """
-        if not partly and (values.known != self.open()).any():
+        open_ = self.open()
+        if not partly and (values.known != (open_ if without is None else open_ & ~without)).any():
             raise DamagedShard(f"measurements of {family} were lost while they were read; run again")
+        before = len(self._judged)
         for part in values.tables(sorted({rule.statistic for rule in rules})):
             places = part["place"].to_numpy()
             broken = []
-            for number, rule in enumerate(rules, len(self._judged) + 1):
+            for number, rule in enumerate(rules, before + 1):
                 column = part[rule.statistic]
                 found = column.to_numpy()
                 now = breaks(rule.bounds(), found) & (self._first[places] == 0)
@@ -67,6 +81,56 @@ class Verdicts:
                 broken.append(pa.table([places[now], found[now], _bound(rule, found[now])], _BROKEN))
             self._scratch.add(self._broken, [pa.concat_tables(broken)])
         self._judged += [(rule, values) for rule in rules]
+        for number, rule in enumerate(rules, before + 1):
+            if without is not None and rule.drops_without_original:
+                places = np.flatnonzero(without & self.open())
+                nothing = np.full(len(places), math.nan)
+                self._break(number, places, nothing, _bound(rule, nothing))
+        if not partly:
+            for number, rule in enumerate(rules, before + 1):
+                self._cut(number, rule, values)
+
+    def _cut(self, number: int, rule: Rule, values: Values) -> None:
+        """Of a rule that compares the captions that are left, note those that it does not let through."""
+        places, found = [np.empty(0, np.int64)], [np.empty(0)]
+        open_ = self.open()
+        for part in values.tables([rule.statistic]):
+            chosen = open_[part["place"].to_numpy()]
+            places.append(part["place"].to_numpy()[chosen])
+            found.append(part[rule.statistic].to_numpy()[chosen])
+        where, numbers = np.concatenate(places), np.concatenate(found)
+        most = rule.cut(numbers)
+        if most is None or most >= len(numbers):
+            return
+        worst = float(np.partition(numbers, len(numbers) - most)[len(numbers) - most]) if most else math.inf
+        out = numbers < worst
+        self._cuts[rule.kind_name] = worst
+        if most:
+            out[np.isin(where, self._last(where[numbers == worst], most - int(np.count_nonzero(numbers > worst))))] = (
+                True
+            )
+        self._break(number, where[out], numbers[out], np.full(int(np.count_nonzero(out)), worst))
+
+    def _last(self, places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+        """The places of all but the `most` lowest caption ids of some."""
+        if len(places) == most:
+            return places[:0]
+        chosen = np.zeros(self._captions.rows, np.bool_)
+        chosen[places] = True
+        ids = [table["caption_id"].combine_chunks() for table in self._captions.tables(chosen, ["caption_id"])]
+        order = np.asarray(pc.sort_indices(pa.concat_arrays(ids)))
+        return np.asarray(np.sort(places)[order[most:]])
+
+    def _break(
+        self, number: int, places: NDArray[np.int64], values: NDArray[np.float64], bounds: NDArray[np.float64]
+    ) -> None:
+        """Note some captions under a rule, each with value and bound."""
+        self._first[places] = number
+        self._scratch.add(self._broken, [pa.table([places, values, bounds], _BROKEN)])
+
+    def bounds(self, rule: Rule) -> Bounds:
+        """What a rule let through: its own bounds, or the lowest value of those that it chose among the captions."""
+        return Bounds(minimum=self._cuts[rule.kind_name]) if rule.kind_name in self._cuts else rule.bounds()
 
     def reasons(self) -> Iterator[pa.Table]:
         """Rule, value and threshold of the captions that broke one, in the order of the input."""
@@ -94,7 +158,9 @@ class Verdicts:
 
         Over more than three powers of ten, as perplexities go, the bins are equal on a logarithmic scale.
         """
-        return {rule.statistic: self._histogram(rule, values) for rule, values in self._judged}
+        of_statistic = {rule.statistic: (rule, values) for rule, values in reversed(self._judged)}  # the first tells
+        found = {rule.statistic: of_statistic[rule.statistic] for rule, _ in self._judged}
+        return {statistic: self._histogram(*told) for statistic, told in found.items()}
 
     def _histogram(self, rule: Rule, values: Values) -> dict[str, Any]:
         statistic = rule.statistic

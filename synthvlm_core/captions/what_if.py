@@ -61,15 +61,16 @@ class WhatIf:
         self._captions = Captions(stage.raw.manifest["rows"], stage.read)
         self._broken: NDArray[np.uint8] = np.zeros(self._captions.rows, np.uint8)
         self._values: dict[str, tuple[Rule, Values]] = {}
+        originals = stage.originals(self._captions)
+        if originals is not None:
+            originals.look(self._captions.all())
         for family in stage.families:
-            folder = stage.measured(family)
-            values = Values(scratch, self._captions, family.measurement, self._captions.all())
-            values.take(partial(folder.tables, folder.names(), ["caption_id", *values.columns]))
+            values = stage.stored(scratch, self._captions, family, self._captions.all(), originals)
             if family.measurement.cost == 0 and values.missing.any():
                 measure = family.measurement.load()
                 for table in self._captions.tables(values.missing, ["caption_id", "text"]):
                     values.take(partial(_one, measure(table, _silent)))
-            for rule in family.rules:
+            for rule in (rule for rule in family.rules if not rule.needs_rules):
                 self._values[rule.kind_name] = (rule, values)
                 for part in values.tables([rule.statistic]):
                     self._broken[part["place"].to_numpy()] += breaks(rule.bounds(), part[rule.statistic].to_numpy())

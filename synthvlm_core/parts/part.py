@@ -7,6 +7,7 @@ A room is a package whose `PARTS` lists the classes it offers, told apart by one
 
     room                                key         offers
     synthvlm_core.captions.readers      format      ways to read a source's files
+    synthvlm_core.captions.originals    by          ways to the original images of a source
     synthvlm_core.captions.rules        rule        bounds for a statistic of a caption
     synthvlm_core.images.generators     kind        ways to draw
     synthvlm_core.scoring.scorers       score       numbers of a pair

@@ -8,6 +8,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from synthvlm_core.parts.part import Context, Part
 from synthvlm_core.store.measurements import Measurement
 
@@ -40,6 +43,26 @@ class Rule(Part):
     @abstractmethod
     def bounds(self) -> Bounds:
         """What passes."""
+
+    needs_rules: ClassVar[tuple[str, ...]] = ()
+    """Kinds of rules without which this one means nothing, as it reads what they measure."""
+
+    of_originals: ClassVar[bool] = False
+    """Whether what it measures is of a caption and its original image."""
+
+    @property
+    def drops_without_original(self) -> bool:
+        """Of a rule on originals: whether a caption breaks it whose original image cannot be had."""
+        return False
+
+    def cut(self, values: NDArray[np.float64]) -> int | None:
+        """Of a rule that compares captions with each other: how many of those that are left it lets through, the ones
+        of the highest values, of equal ones those of the lowest ids. None for a rule with bounds.
+
+        Args:
+            values: float64, those of the captions that broke no other rule so far, in no order.
+        """
+        return None
 
     @abstractmethod
     def measurement(self, context: CaptionContext) -> Measurement:

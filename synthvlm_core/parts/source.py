@@ -13,7 +13,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from synthvlm_core.parts.locations import without_credentials
-from synthvlm_core.parts.part import Part
+from synthvlm_core.parts.originals import Originals
+from synthvlm_core.parts.part import OneOf, Part
 from synthvlm_core.parts.section import Absent, Incidental, Location, Name, Positive, Share
 
 
@@ -69,6 +70,8 @@ class Source(Part):
     origin: Annotated[Literal["human", "model"], Absent("human")] = "human"
     max_characters: Annotated[Positive, Absent(4096)] = 4096
     """Longer captions go to quarantine."""
+    originals: Annotated[Annotated[Originals, OneOf("synthvlm_core.captions.originals")] | None, Absent(None)] = None
+    """Where the images are had that the captions came with; without, no rule compares captions with them."""
     max_quarantined_share: Annotated[Share, Incidental()] = 0.2
     """A check stops what follows if more than this of a file's rows, or of the source's, went to quarantine."""
 

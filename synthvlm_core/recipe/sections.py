@@ -49,6 +49,11 @@ class Captions(Section):
     def _each_once(self) -> Self:
         _differ("captions.rules", [rule.kind_name for rule in self.rules])
         _differ("captions.mappers", list(self.mappers))
+        kinds = [rule.kind_name for rule in self.rules]
+        for number, rule in enumerate(self.rules):
+            if missing := [kind for kind in rule.needs_rules if kind not in kinds]:
+                what = " and ".join(missing)
+                raise ValueError(f"captions.rules.{number}: {rule.kind_name} reads what {what} measures; add that rule")
         return self
 
 

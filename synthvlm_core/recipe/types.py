@@ -12,7 +12,7 @@ from synthvlm_core.recipe.sections import Recipe
 
 Place = tuple[int | str, ...]
 """Keys and numbers that lead to a value."""
-TAGS = ("kind", "rule", "score", "format", "benchmark")
+TAGS = ("kind", "rule", "score", "format", "benchmark", "by")
 """The keys that tell kinds of parts apart."""
 
 

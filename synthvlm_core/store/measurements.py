@@ -6,6 +6,7 @@ parts), and the loop that computes what is missing (engine.py).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
@@ -39,8 +40,10 @@ class Measurement:
     row_group_rows: int | None = None
     """Most rows per row group, for tables whose rows are large."""
     cost: int = 0
-    """Dearer measurements come later, on what the cheaper ones left: 0 for arithmetic, 1 for a model, 2 for a
-    server."""
+    """Dearer measurements come later, on what the cheaper ones left: 0 for arithmetic, 1 for a model, 2 for a picture
+    that must be had first, 3 for a server."""
+    takes: Literal["caption", "original"] = "caption"
+    """Rows of `caption_id` and `text`, or of these, `original_id` and the original `image`."""
 
     def folder(self, store: Store, *place: str, made_by: str) -> Folder:
         """Where a stage's values lie: under `place`, whose parts may hold `{definition}`."""

@@ -116,7 +116,7 @@ RAW_CAPTIONS = Table(
         _SOURCE,
         _TEXT,
         _ORIGIN,
-        Column("image_url", pa.string(), "address of the original image, never requested here", nullable=True),
+        Column("image_url", pa.string(), "address of the original image", nullable=True),
         Column("image_uid", pa.string(), "the publisher's id of the original image", nullable=True),
         Column("published_similarity", pa.float64(), "CLIP cosine that the publisher states", nullable=True),
         _FILE,
@@ -224,6 +224,45 @@ SERVED_JUDGE = Table(
     ),
 )
 
+_ORIGINAL_ID = Column("original_id", pa.string(), "hash of where the original image is: its address, else its uid")
+
+_IMAGE = Column(
+    "image",
+    pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]),
+    "encoded picture in the Hugging Face Image layout",
+    nullable=True,
+)
+
+ORIGINAL_IMAGES = Table(
+    "original_images",
+    1,
+    "caption_id",
+    (
+        _CAPTION_ID,
+        _ORIGINAL_ID,
+        _TEXT,
+        Column("image_url", pa.string(), "address of the original image", nullable=True),
+        Column("image_uid", pa.string(), "the publisher's id of the original image", nullable=True),
+        Column("outcome", pa.string(), "ok, or why there is no picture"),
+        Column("asked", pa.string(), "what was asked for it, as it was then; empty: the web"),
+        _IMAGE,
+    ),
+)
+
+IMAGE_TEXT_MATCHING = Table(
+    "image_text_matching",
+    1,
+    "caption_id",
+    (_CAPTION_ID, _ORIGINAL_ID, Column("itm_score", pa.float64(), "how likely caption and original image match")),
+)
+
+IMAGE_TEXT_SIMILARITY = Table(
+    "image_text_similarity",
+    1,
+    "caption_id",
+    (_CAPTION_ID, _ORIGINAL_ID, Column("image_similarity", pa.float64(), "cosine of caption and original image")),
+)
+
 FILTERED_CAPTIONS = Table(
     "filtered_captions",
     1,
@@ -235,6 +274,10 @@ FILTERED_CAPTIONS = Table(
         _ORIGIN,
         Column("duplicates", pa.int64(), "how many input rows merged into this one, itself included"),
         Column("raw_caption_id", pa.string(), "the raw caption's id, if a mapper changed its words", nullable=True),
+        Column(
+            "original_image", pa.string(), "ok, or why there is no original; null: none was asked for", nullable=True
+        ),
+        Column(_ORIGINAL_ID.name, pa.string(), _ORIGINAL_ID.description, nullable=True),
     ),
 )
 
@@ -251,13 +294,6 @@ REJECTED = Table(
 )
 
 _IMAGE_ID = Column("image_id", pa.string(), "128-bit hash of (caption id, k, attempt, definition)")
-
-_IMAGE = Column(
-    "image",
-    pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]),
-    "encoded picture in the Hugging Face Image layout",
-    nullable=True,
-)
 
 SYNTHETIC_IMAGES = Table(
     "synthetic_images",

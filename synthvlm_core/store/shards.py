@@ -155,7 +155,7 @@ class Folder:
     def sound(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Name and rows of every shard that proves itself; damaged ones are named in the log and set aside."""
         for name in self.names():
-            if (rows := self._proved(name, columns)) is not None:
+            if (rows := self.proved(name, columns)) is not None:
                 yield name, rows
 
     def sound_tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -164,11 +164,11 @@ class Folder:
 
     def is_sound(self, name: str) -> bool:
         """Whether a shard proves itself; if not, it is named in the log and set aside."""
-        return self._proved(name) is not None
+        return self.proved(name) is not None
 
     def is_as_stated(self, shard: Shard) -> bool:
         """Whether a shard proves itself and has the rows that a manifest states; if not, that is told in the log."""
-        rows = self._proved(shard.name)
+        rows = self.proved(shard.name)
         if rows is None:
             return False
         if (rows.num_rows, tables_hash([rows])) != (shard.rows, shard.content_hash):
@@ -176,7 +176,7 @@ class Folder:
             return False
         return True
 
-    def _proved(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+    def proved(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """The rows of a sound shard; a damaged one is named in the log and set aside."""
         for last in (False, True):  # looked at again before it is moved: another run may just have redone it
             try:

@@ -36,7 +36,8 @@ def _as_text(row: SourceRow) -> str:
     return row.text
 
 
-def _url(source: Source, row: SourceRow) -> str:
+def url_of(source: Source, row: SourceRow) -> str:
+    """Where a row says that its image is."""
     return f"https://example.com/{source}/{row.number:06d}.jpg"
 
 
@@ -50,7 +51,7 @@ def _write_laion(folder: Path, rows: list[SourceRow], seed: int) -> list[Path]:
     table = pa.table(
         {
             "SAMPLE_ID": pa.array([1_000_000 + row.number for row in rows], pa.int64()),
-            "URL": pa.array([_url("laion", row) for row in rows], pa.string()),
+            "URL": pa.array([url_of("laion", row) for row in rows], pa.string()),
             "TEXT": pa.array([_as_text(row) for row in rows], pa.string()),
             "HEIGHT": pa.array([int(rng.integers(256, 1200)) for rng in noise], pa.int32()),
             "WIDTH": pa.array([int(rng.integers(256, 1600)) for rng in noise], pa.int32()),
@@ -68,7 +69,7 @@ def _write_cc(folder: Path, rows: list[SourceRow], seed: int) -> list[Path]:
     lines = []
     for row in rows:
         caption = row.text if isinstance(row.text, bytes) else row.text.encode()
-        url = _url("cc", row).encode()
+        url = url_of("cc", row).encode()
         if row.truth == "columns":
             lines.append(caption if row.number % 2 else caption + b"\t" + url + b"\textra")
         else:
@@ -80,7 +81,7 @@ def _write_cc(folder: Path, rows: list[SourceRow], seed: int) -> list[Path]:
 
 def _write_sbu(folder: Path, rows: list[SourceRow], seed: int) -> list[Path]:
     content = {
-        "image_urls": [_url("sbu", row) for row in rows],
+        "image_urls": [url_of("sbu", row) for row in rows],
         "user_ids": [f"{int(_noise(seed, row).integers(10**7, 10**8))}@N0{row.number % 8}" for row in rows],
         "captions": [_as_text(row) for row in rows],
     }
@@ -92,12 +93,12 @@ def _write_sbu(folder: Path, rows: list[SourceRow], seed: int) -> list[Path]:
 def _write_datacomp(folder: Path, rows: list[SourceRow], seed: int) -> list[Path]:
     """Metadata with the web's alt text, and the machine captions of the same images keyed by uid."""
     noise = [_noise(seed, row) for row in rows]
-    uids = [hashlib.md5(_url("datacomp", row).encode(), usedforsecurity=False).hexdigest() for row in rows]
+    uids = [hashlib.md5(url_of("datacomp", row).encode(), usedforsecurity=False).hexdigest() for row in rows]
     faces = pa.list_(pa.list_(pa.float64()))
     metadata = pa.table(
         {
             "uid": pa.array(uids, pa.string()),
-            "url": pa.array([_url("datacomp", row) for row in rows], pa.string()),
+            "url": pa.array([url_of("datacomp", row) for row in rows], pa.string()),
             "text": pa.array([vague_caption(rng) for rng in noise], pa.string()),
             "original_width": pa.array([int(rng.integers(256, 1600)) for rng in noise], pa.int64()),
             "original_height": pa.array([int(rng.integers(256, 1200)) for rng in noise], pa.int64()),

@@ -144,7 +144,7 @@ INTERNAL = {
     "NoCaptionId": "captions/merged.py turns it into a DamagedShard",
     "WrongCount": "captions/merged.py turns it into a DamagedShard",
     "Partly": "engine.py stores what it brings and raises the error behind it",
-    "_Damaged": "captions/readers/img2dataset.py turns it into an Unreadable",
+    "_Damaged": "captions/readers/tars.py turns it into an Unreadable",
 }
 """Exceptions that nobody outside of the core sees, with the reason. What a person must mend is Mendable."""
 

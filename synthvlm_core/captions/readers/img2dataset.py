@@ -5,33 +5,21 @@ images, which are skipped unread, and the columns of Parquet files (parquet.py).
 """
 
 import codecs
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from synthvlm_core.captions.readers import parquet
+from synthvlm_core.captions.readers import parquet, tars
 from synthvlm_core.captions.readers.objects import NotOne, json_object
-from synthvlm_core.captions.readers.opening import blame, is_litter, opened, suffix
-from synthvlm_core.captions.readers.rows import CONTENT_BYTES, MAX_TOLD, About, Row, grouped, longest_text
-from synthvlm_core.parts.source import InputFile, Rows, Source, Unreadable
+from synthvlm_core.captions.readers.opening import suffix
+from synthvlm_core.captions.readers.rows import MAX_TOLD, About, Row, grouped, longest_text
+from synthvlm_core.captions.readers.tars import Member
+from synthvlm_core.parts.source import InputFile, Rows, Source
 from synthvlm_core.store import sql
 
-_REMEDY = "The archive is damaged or was cut short: download or write it again"
 _MAX_JSON = 1 << 20
-_MAX_EXTENSION = 1 << 20  # of a header that carries a long name: read whole by tarfile
-_MAX_MEMBER = 1 << 34  # no image is larger; tarfile would skip stated bytes that are not there without end
-_SPARSE = "a sparse file, which no dataset holds"  # tarfile would read the map of its holes whole
-_EXTENSIONS = {
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-}
 
 _MEMORY = "1GB"
 _BATCH_BYTES, _FETCHED = 16 << 20, 64
@@ -60,31 +48,6 @@ GROUP BY key, CASE WHEN key IN (SELECT key FROM unclear) THEN -place ELSE sample
 """
 
 
-class _Damaged(Exception):
-    """A header that cannot be one."""
-
-
-class _Member(tarfile.TarInfo):
-    """tarfile takes a broken header behind the first member for the end of the archive; here it is an error."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
-        try:
-            member = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise  # the zeros that end an archive
-            raise _Damaged(str(error)) from error
-        if member.type in _EXTENSIONS and not 0 <= member.size <= _MAX_EXTENSION:
-            raise _Damaged(f"a header of {member.size} bytes")
-        if member.type == tarfile.GNUTYPE_SPARSE:
-            raise _Damaged(_SPARSE)
-        return member
-
-    def _proc_gnusparse_10(self, *_: Any) -> None:
-        raise _Damaged(_SPARSE)
-
-
 class Img2dataset(Source):
     """Tars: one row per sample, members whose names agree up to the first dot. Files named *.parquet: as laion."""
 
@@ -102,13 +65,7 @@ class _Run(NamedTuple):
     """What neighbouring members of one name hold: a sample, or a part of one whose other parts stand elsewhere."""
 
     key: str
-    parts: dict[str, "_Part"]
-
-
-class _Part(NamedTuple):
-    size: int
-    content: bytes
-    is_link: bool
+    parts: dict[str, Member]
 
 
 def _samples(url: str, limit: int, about: About) -> Iterator[Row]:
@@ -129,14 +86,14 @@ def _samples(url: str, limit: int, about: About) -> Iterator[Row]:
         found = database.execute("SELECT key, txt, json FROM samples ORDER BY place")
         while rows := found.fetchmany(_FETCHED):
             for key, *parts in rows:
-                loaded = {name: _Part(*_unpacked(part)) for name, part in zip(limits, parts, strict=True) if part}
+                loaded = {name: Member(*_unpacked(part)) for name, part in zip(limits, parts, strict=True) if part}
                 yield _sample(key.decode("utf-8", "surrogateescape"), loaded, limits)
 
 
 def _runs(url: str, limits: dict[str, int], left: Counter[str]) -> Iterator[_Run]:
     """Members that follow one another under one name; of two that are both its text the second begins another."""
     run: _Run | None = None
-    for name, part in _members(url, limits, left):
+    for name, part in tars.members(url, limits, left):
         folder, slash, base = name.rpartition("/")
         stem, _, extension = base.partition(".")
         key, extension = folder + slash + stem, extension.lower()
@@ -170,7 +127,7 @@ def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, _RUNS, strict=True)], schema=_RUNS)
 
 
-def _packed(part: _Part) -> bytes:
+def _packed(part: Member) -> bytes:
     return part.size.to_bytes(8, "little") + bytes([part.is_link]) + part.content
 
 
@@ -178,50 +135,7 @@ def _unpacked(packed: bytes) -> tuple[int, bytes, bool]:
     return int.from_bytes(packed[:8], "little"), packed[9:], bool(packed[8])
 
 
-def _members(url: str, limits: dict[str, int], left: Counter[str]) -> Iterator[tuple[str, _Part]]:
-    """Name and bounded content of every file and link; of images no content. What is passed over is counted."""
-    with opened(url) as handle:
-        with blame(url, _REMEDY):
-            # streamed, owns nothing; names that are not UTF-8 come with surrogates on every machine
-            start = partial(tarfile.open, fileobj=handle, mode="r|", tarinfo=_Member, encoding="utf-8")
-            archive = _guarded(url, start)
-        while True:
-            with blame(url, _REMEDY):
-                member = _guarded(url, archive.next)
-                archive.members = []  # tarfile would remember every header
-                if member is None:
-                    return
-                if not 0 <= member.size <= _MAX_MEMBER:
-                    raise Unreadable(url, f"cannot be read as tar: it states a file of {member.size} bytes", _REMEDY)
-                base = member.name.rpartition("/")[2]
-                content = b""
-                if member.isreg():
-                    limit = limits.get(base.partition(".")[2].lower(), 0)
-                    content = _guarded(url, partial(_content, archive, member, limit)) if limit else b""
-            if member.isdir():
-                continue
-            if not (member.isreg() or member.islnk() or member.issym()):
-                left["members that are no files"] += 1
-            elif base.startswith(".") or is_litter(member.name):
-                left["hidden members"] += 1
-            else:
-                yield member.name, _Part(member.size, content, not member.isreg())
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, limit: int) -> bytes:
-    file = archive.extractfile(member)
-    assert file is not None  # a regular file
-    return file.read(limit if member.size <= limit else CONTENT_BYTES)
-
-
-def _guarded(url: str, step: Any) -> Any:
-    try:
-        return step()
-    except (tarfile.TarError, _Damaged, ValueError, OverflowError, RecursionError) as error:  # tarfile's own, too
-        raise Unreadable(url, f"cannot be read as tar: {error}", _REMEDY) from error
-
-
-def _sample(key: str, parts: dict[str, _Part], limits: dict[str, int]) -> Row:
+def _sample(key: str, parts: dict[str, Member], limits: dict[str, int]) -> Row:
     raw = next(
         (parts[name].content for name in ("txt", "json") if name in parts), key.encode("utf-8", "surrogateescape")
     )

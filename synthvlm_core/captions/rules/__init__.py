@@ -15,6 +15,7 @@ from synthvlm_core.captions.rules.judge import Judge
 from synthvlm_core.captions.rules.kenlm_perplexity import KenlmPerplexity
 from synthvlm_core.captions.rules.language import Language
 from synthvlm_core.captions.rules.lexical_diversity import LexicalDiversity
+from synthvlm_core.captions.rules.most_similar import MostSimilar
 from synthvlm_core.captions.rules.perplexity import Perplexity
 from synthvlm_core.captions.rules.personal_data import PersonalData
 from synthvlm_core.captions.rules.served_judge import ServedJudge
@@ -32,6 +33,7 @@ PARTS = (
     WordRepetition,
     ImageTextMatching,
     ImageTextSimilarity,
+    MostSimilar,
     Judge,
     ServedJudge,
     WordCount,

@@ -74,7 +74,7 @@ class ServedJudge(Rule):
             definition=definition(records.SERVED_JUDGE.name, VERSION, values),
             load=partial(_load, self),
             shard_rows=SHARD_ROWS,
-            cost=2,
+            cost=3,
         )
 
 

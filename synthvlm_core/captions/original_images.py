@@ -35,8 +35,8 @@ from synthvlm_core.store.shards import DamagedShard, Folder
 log = logging.getLogger(__name__)
 
 VERSION = 1
-SHARD_ROWS = 256
-"""Pictures stored together: a few dozen megabytes, two gigabytes if all are as large as is allowed."""
+SHARD_ROWS = 2_000
+"""Images asked for together."""
 _PART_BYTES = 256 << 20
 """Most bytes of pictures handed over together."""
 _NARROW = ["caption_id", "original_id", "outcome", "asked"]
@@ -63,9 +63,11 @@ def _load(section: parts.Originals, source: str, context: Context) -> Measure:
         wanted = [
             Wanted(row["image_url"], row["image_uid"]) for row in rows.select(["image_url", "image_uid"]).to_pylist()
         ]
-        outcomes = find(wanted, tick)
+        told = find(wanted, tick)
+        rows = rows.filter(pa.array([outcome is not None for outcome in told]))
+        outcomes = [outcome for outcome in told if outcome is not None]
         found = {
-            "outcome": pa.array([outcome.word for outcome in outcomes]),
+            "outcome": pa.array([outcome.word for outcome in outcomes], pa.string()),
             "asked": pa.repeat(pa.scalar(asked), len(outcomes)),
             "image": pa.array(
                 [outcome.data and {"bytes": outcome.data, "path": None} for outcome in outcomes],
@@ -133,16 +135,16 @@ class OriginalImages:
     def have(self, wanted: Chosen, what: Measurement, *, shard_rows: int, progress: Progress = silent) -> int:
         """Ask for the images of some captions of which nothing is known. Returns how many were asked for."""
         self.look(wanted)
-        missing = wanted & (self.outcomes == 0)
-        total = int(np.count_nonzero(missing))
-        if total:
-            rows = min(shard_rows, what.shard_rows)
-            requests = self._requests(missing, rows)
+        asked = 0
+        while total := int(np.count_nonzero(missing := wanted & (self.outcomes == 0))):
+            requests = self._requests(missing, min(shard_rows, what.shard_rows))
             shards = engine.measure(what, self._folder, requests, total=total, progress=progress)
             self._take([shard.name for shard in shards])
-        if left := int(np.count_nonzero(wanted & (self.outcomes == 0))):
-            raise DamagedShard(f"{left} original images were lost while they were read; run again")
-        return total
+            left = int(np.count_nonzero(wanted & (self.outcomes == 0)))
+            if left == total:
+                raise DamagedShard(f"{left} original images were lost while they were read; run again")
+            asked += total - left
+        return asked
 
     def pictures(self, chosen: Chosen, *, rows: int) -> Iterator[pa.Table]:
         """`caption_id`, `original_id`, `text` and `image` of some captions with a picture, one shard in memory at a

@@ -33,8 +33,9 @@ class Outcome:
     data: bytes | None = None
 
 
-Find = Callable[[Sequence[Wanted], Callable[[int], None]], list[Outcome]]
-"""(images, told how many are done) to what became of each, in their order."""
+Find = Callable[[Sequence[Wanted], Callable[[int], None]], list[Outcome | None]]
+"""(images, told how many are done) to what became of each, in their order; None where one must be asked for again, as
+all together would take too much memory."""
 
 
 class Originals(Part):

@@ -5,5 +5,6 @@ Belongs here: the list of ways. Does not belong here: which images are asked for
 """
 
 from synthvlm_core.captions.originals.img2dataset import Img2dataset
+from synthvlm_core.captions.originals.web import Web
 
-PARTS = (Img2dataset,)
+PARTS = (Img2dataset, Web)

@@ -34,6 +34,8 @@ from synthvlm_core.store.sql import Relation, Scratch
 PICTURES = ("jpg", "jpeg", "png", "webp")
 _MAX_JSON = 1 << 20
 _BATCH = 10_000
+_ROUND_BYTES = 512 << 20
+"""Bytes of pictures after which a round reads no more: the rest comes in the next."""
 _INDEX = pa.schema(
     [
         ("name", pa.string()),
@@ -72,7 +74,7 @@ class Img2dataset(Originals):
             stack.close()
             raise SourceError(str(error)) from error
 
-        def find(wanted: Sequence[Wanted], tick: Callable[[int], None]) -> list[Outcome]:
+        def find(wanted: Sequence[Wanted], tick: Callable[[int], None]) -> list[Outcome | None]:
             _ = stack  # the index lives as long as what reads it
             try:
                 return list(self._read(wanted, _places(scratch, index, wanted), inputs, tick))
@@ -95,18 +97,20 @@ class Img2dataset(Originals):
         places: "dict[int, tuple[int, int, int]]",
         inputs: Sequence[InputFile],
         tick: Callable[[int], None],
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[Outcome | None]:
         """In the order of the files, so that each is opened once; told in the order that was asked for."""
-        outcomes = [Outcome(_ABSENT)] * len(wanted)
+        outcomes: list[Outcome | None] = [Outcome(_ABSENT)] * len(wanted)
         by_place = sorted(places, key=lambda number: places[number])
-        done = 0
+        done = held = 0
         for file in sorted({places[number][0] for number in by_place}):
             url = inputs[file].url
             with opened(url, unpack=False) as handle:
                 for number in by_place:
                     if places[number][0] == file:
                         _, start, size = places[number]
-                        outcomes[number] = self._picture(url, handle, start, size)
+                        outcome = None if held >= _ROUND_BYTES else self._picture(url, handle, start, size)
+                        outcomes[number] = outcome
+                        held += len(outcome.data or b"") if outcome else 0
                         done += 1
                         tick(done)
         return iter(outcomes)

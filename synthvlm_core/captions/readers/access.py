@@ -14,16 +14,18 @@ Object stores are reached through their own clients, at the endpoint that this m
 and the like); a URL in a recipe cannot change it.
 """
 
+import asyncio
 import ipaddress
 import os
 import socket
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import fsspec
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
@@ -50,6 +52,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.ip_network("::/96")
 # seconds; a server that says nothing for so long is not there
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_connect=15, sock_read=60)
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 _AS_IT_LIES = {"Accept-Encoding": "identity"}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -127,6 +130,11 @@ def _web(url: str) -> tuple[Any, str]:
         raise Unreadable(url, f"is no URL: {error}", "Correct it") from error
     if not host:
         raise Unreadable(url, "names no host", "Correct it")
+    try:
+        allow_literal(host)
+    except Refused as refused:
+        what, _, remedy = str(refused).partition(". ")
+        raise Unreadable(url, f"is not requested: {what}", remedy) from refused
     found = HTTPFileSystem(get_client=_client)
     found.kwargs.pop("proxy", None)  # a proxy would connect where the guard does not see it
     return found, url
@@ -136,7 +144,7 @@ async def _client(**options: Any) -> aiohttp.ClientSession:
     """fsspec's session for the web, with the guard in it. What a person set for fsspec (headers, say) holds."""
     for name in ("connector", "trust_env", "proxy", "proxy_auth"):
         options.pop(name, None)
-    resolver = _Resolver()
+    resolver = Guard()
     connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=resolver.socket, use_dns_cache=False)
     # bytes as they lie on the server: a .gz that is sent with Content-Encoding: gzip is unpacked once, by its name
     return aiohttp.ClientSession(
@@ -144,33 +152,63 @@ async def _client(**options: Any) -> aiohttp.ClientSession:
     )
 
 
-class _Resolver(AbstractResolver):
-    """Resolves names and opens sockets: the addresses that it looked at are those that are connected to."""
+class Guard(AbstractResolver):
+    """Resolves names and opens sockets: the addresses that it looked at are those that are connected to.
 
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
-        self._allowed: set[str] = set()  # addresses of hosts that the person named
+    A name that the person named may have any address; that address is no other name's for it. An address that stands
+    in a URL itself passes no name server, and is looked at by `allow_literal`.
+    """
+
+    def __init__(self, threads: Executor | None = None) -> None:
+        """
+        Args:
+            threads: where name servers are waited for, by default those of the loop.
+        """
+        self._threads = threads
+        self._passed: set[str] = set()  # addresses of names that were let through
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if host.rstrip(".").lower() in _named():
-            self._allowed |= {entry["host"] for entry in found}
-        for entry in found:
-            if entry["host"] not in self._allowed:
+        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        except UnicodeError as error:  # no name server was asked for such a name
+            raise socket.gaierror(socket.EAI_NONAME, f"{host!a} is no host's name") from error
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        found = []
+        for kind, _, protocol, _, address in answers:
+            where = str(address[0]) if kind == socket.AF_INET else socket.getnameinfo(address, numeric)[0]
+            found.append(
+                ResolveResult(
+                    hostname=host, host=where, port=int(address[1]), family=kind, proto=protocol, flags=_NUMERIC
+                )
+            )
+        if host.rstrip(".").lower() not in _named():
+            for entry in found:
                 _allow(host, entry["host"])
+        self._passed |= {entry["host"] for entry in found}
         return found
 
     def socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
         """A socket for one address, unless nobody may connect there."""
         family, kind, protocol, _, address = info
-        if address[0] not in self._allowed:
+        if address[0] not in self._passed:
             _allow(address[0], address[0])
         return socket.socket(family=family, type=kind, proto=protocol)
 
     async def close(self) -> None:
-        await self._inner.close()
+        """Nothing is held."""
+
+
+def allow_literal(host: str) -> None:
+    """Raises Refused if a URL's host is an address itself, and nobody may connect there."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:  # a name
+        return
+    if host.lower() not in _named():
+        _allow(host, host)
 
 
 def _allow(host: str, address: str) -> None:

@@ -80,9 +80,12 @@ def test_the_first_rule_of_the_recipes_order_is_told(collected: Store, small_rec
 def test_the_manifest_says_what_was_not_applied(collected: Store, small_recipe: Recipe, edited: Edit) -> None:
     paper = [rule.model_dump(mode="json") for rule in recipes.load("paper").captions.rules]
     of_models = ("kenlm_perplexity", "served_judge")
-    recipe = edited(small_recipe, {"captions.rules": [rule for rule in paper if rule["rule"] not in of_models]})
+    kenlm = {"rule": "perplexity", "model": {"id": "nowhere"}, "scorer": "kenlm", "max_ppl": 5500.0}
+    rules = [*(rule for rule in paper if rule["rule"] not in of_models), kenlm]
+    recipe = edited(small_recipe, {"captions.rules": rules})
     manifest = stage(collected, recipe).make()
-    assert list(manifest["not_applied"]) == ["image_text_matching", "image_text_similarity"]
+    assert list(manifest["not_applied"]) == ["perplexity"]
+    assert manifest["without_originals"] == ["image_text_matching", "image_text_similarity"]
     assert [rule["name"] for rule in manifest["rules"]] == [
         "alphanumeric",
         "character_repetition",
@@ -180,7 +183,7 @@ def test_same_decision_is_not_taken_twice(
     collected: Store, small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stage(collected, small_recipe).make()
-    monkeypatch.setattr(filtered, "Captions", None)  # a decision would fail
+    monkeypatch.setattr(filtered, "Verdicts", None)  # a decision would fail
     again = stage(collected, small_recipe).make()
     assert (before["measured"], again["measured"]) == (6, 0)
     assert again["measured_by_family"] == {"text_statistics": 0}
@@ -270,7 +273,7 @@ def test_a_source_of_bad_rows_only(store: Store, small_recipe: Recipe, source_fi
 
 
 def definitions(recipe: Recipe) -> dict[str, str]:
-    return {family.name: family.measurement.definition for family in filtered.families(recipe)}
+    return {family.name: family.measurement.definition for family in filtered.families(recipe, "laion")}
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +300,7 @@ def test_each_measurement_has_a_definition_of_its_own(
     miniature: Recipe, edited: Edit, change: dict[str, object], moved: set[str]
 ) -> None:
     before, after = definitions(miniature), definitions(edited(miniature, change))
-    assert set(before) == {"text_statistics", "perplexity", "judge"}
+    assert set(before) == {"text_statistics", "perplexity", "judge", "image_text_similarity"}
     assert {name for name in before if before[name] != after[name]} == moved
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.resolver import ThreadedResolver
 from caption_files import fails, picked, read, source
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,13 +101,14 @@ def test_a_redirect_to_this_machine_is_not_followed(tmp_path: Path, monkeypatch:
 def resolve_to(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> None:
     """What a name server answers, one answer after the other; the last one stays."""
 
-    async def resolve(self: Any, host: str, port: int = 0, family: int = socket.AF_INET) -> list[dict[str, Any]]:
+    def resolve(host: str, port: int, *_: int) -> list[tuple[Any, ...]]:
         answers = names[host]
         address = answers.pop(0) if len(answers) > 1 else answers[0]
-        kind = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return [{"hostname": host, "host": address, "port": port, "family": kind, "proto": 0, "flags": 0}]
+        if ":" in address:
+            return [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", (address, port, 0, 0))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port))]
 
-    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
 @pytest.mark.parametrize("answers", [["127.0.0.1"], ["192.0.2.1", "127.0.0.1"], ["::1"]])

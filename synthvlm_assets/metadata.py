@@ -72,6 +72,7 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
     title = f"{stage.partition}: {manifest['kept']:,} of {manifest['captions']:,} captions kept"
     steps, context = funnel(manifest), rules_context(stage.recipe)
     rules = {rule.kind_name: rule for rule in stage.recipe.captions.rules}
+    passing = dict.fromkeys(manifest.get("without_originals", ()), "the source names no original images; all pass")
 
     def counted(rule: str, text: str) -> list[str]:
         return rules[rule].counted(text, context)
@@ -95,7 +96,8 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
         **_tables(
             {
                 "captions left": [{"step": step.name, "gone": step.gone, "left": step.left} for step in steps],
-                "rules not applied": _counts("rule", manifest["not_applied"], "why"),
+                "rules not applied": _counts("rule", {**passing, **manifest["not_applied"]}, "why"),
+                "original images": _counts("outcome", manifest.get("original_images", {}), "captions"),
                 "nearest to the thresholds": examples,
                 "what counted most": [
                     {"rule": rule, "words": histograms.one_line(span), "captions rejected": count}

@@ -298,13 +298,11 @@ def _hub_file(name: str, key: str, where: Context) -> Iterator[_Found]:
 
 
 def _originals(recipe: Recipe) -> Iterator[_Found]:
-    """Rules on original images over sources that name none."""
+    """Rules that would drop every caption of sources that name no original images."""
     without = [source for source in recipe.sources if source.originals is None]
     for number, rule in enumerate(recipe.captions.rules):
         key = f"captions.rules.{number}"
-        if rule.of_originals and len(without) == len(recipe.sources):
-            yield _Found("not applied", key, "no source says where its original images are: originals", rule.kind_name)
-        elif rule.drops_without_original and without:
+        if rule.drops_without_original and without:
             names = ", ".join(source.name for source in without)
             yield _Found(
                 "wrong",

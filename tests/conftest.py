@@ -78,7 +78,7 @@ def small_recipe(source_files: Path, edited: Callable[..., Recipe]) -> Recipe:
     rules = [
         rule
         for rule in miniature.model_dump(mode="json")["captions"]["rules"]
-        if rule["rule"] not in ("perplexity", "judge")
+        if rule["rule"] not in ("perplexity", "judge", "image_text_similarity")
     ]
     return edited(
         miniature,

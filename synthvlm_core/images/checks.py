@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthvlm_core import hashing
+from synthvlm_core.decoding import UndecodableImage, decode
 from synthvlm_core.findings import Finding, Sample
 from synthvlm_core.hashing import ContentHash
-from synthvlm_core.images.decoding import UndecodableImage, decode
 from synthvlm_core.images.drawing import image_id
 from synthvlm_core.images.encoding import file_name
 from synthvlm_core.images.health import health

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from synthvlm_core import hashing
+from synthvlm_core.decoding import decode
 from synthvlm_core.images import encoding
-from synthvlm_core.images.decoding import decode
 from synthvlm_core.images.health import health
 from synthvlm_core.parts.generator import Drawer, Drawn, Generator, Request
 from synthvlm_core.parts.part import Context

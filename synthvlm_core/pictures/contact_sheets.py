@@ -13,7 +13,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from synthvlm_core.images import decoding
+from synthvlm_core import decoding
 
 MAX_BYTES = 150_000
 CELL = 160

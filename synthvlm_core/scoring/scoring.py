@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from synthvlm_core import decoding
 from synthvlm_core.errors import Mendable
-from synthvlm_core.images import decoding
 from synthvlm_core.parts.part import Context
 from synthvlm_core.parts.score import Score, Scorer
 from synthvlm_core.recipe.sections import Recipe

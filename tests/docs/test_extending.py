@@ -27,9 +27,9 @@ from synthvlm_core import checking
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.nearest import nearest
 from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.decoding import decode
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.evaluation.evaluated import Evaluation
-from synthvlm_core.images.decoding import decode
 from synthvlm_core.images.synthetic import SyntheticImages
 from synthvlm_core.parts.part import Part
 from synthvlm_core.progress import Progress, silent

@@ -68,7 +68,8 @@ def test_a_picture_and_harmless_examples_are_shown(location, source_files: Path)
     assert metadata["histograms"].value.startswith("![](data:image/png;base64,")
     assert len(metadata["histograms"].value) < 150_000
     assert {row["caption"] for row in cells(metadata["nearest to the thresholds"])} == {harmless}
-    assert [key for key, value in metadata.items() if isinstance(value, dg.MarkdownMetadataValue)] == ["histograms"]
+    pictures = [key for key, value in metadata.items() if isinstance(value, dg.MarkdownMetadataValue)]
+    assert pictures == ["funnel", "histograms"]
     assert "rules not applied" not in metadata, "no empty table"
 
 

@@ -23,6 +23,7 @@ FLOORS = [
         "bounded_json",
         "_hash_kernels",
         "hashing",
+        "decoding",
         "lfs",
         "machine",
         "progress",
@@ -144,6 +145,7 @@ INTERNAL = {
     "NoCaptionId": "captions/merged.py turns it into a DamagedShard",
     "WrongCount": "captions/merged.py turns it into a DamagedShard",
     "Partly": "engine.py stores what it brings and raises the error behind it",
+    "_Failed": "captions/originals/fetching.py turns it into an outcome",
     "_Damaged": "captions/readers/tars.py turns it into an Unreadable",
 }
 """Exceptions that nobody outside of the core sees, with the reason. What a person must mend is Mendable."""

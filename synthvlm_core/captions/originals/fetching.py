@@ -1,7 +1,7 @@
 """Pictures from the web, for addresses that strangers wrote.
 
 Belongs here: requests, redirects, limits, what becomes of each address. Does not belong here: which addresses may be
-connected to (captions/readers/access.py), what a picture is (images/decoding.py).
+connected to (captions/readers/access.py), what a picture is (decoding.py).
 
     only http and https             any other scheme, and what is no address, is an outcome
     only public addresses           looked at where the socket is made, for every redirect and every answer of a name
@@ -33,7 +33,7 @@ from yarl import URL
 
 from synthvlm_core.captions.readers import access
 from synthvlm_core.captions.readers.access import Guard
-from synthvlm_core.images.decoding import UndecodableImage, decode
+from synthvlm_core.decoding import UndecodableImage, decode
 from synthvlm_core.parts.originals import NO_ADDRESS, OK, Find, Outcome, Wanted
 
 TOKEN: Final = "synthvlm"

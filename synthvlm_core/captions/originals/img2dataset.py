@@ -23,7 +23,7 @@ from synthvlm_core.captions.files import SourceError
 from synthvlm_core.captions.readers import tars
 from synthvlm_core.captions.readers.objects import NotOne, json_object
 from synthvlm_core.captions.readers.opening import blame, opened, suffix
-from synthvlm_core.images.decoding import UndecodableImage, decode
+from synthvlm_core.decoding import UndecodableImage, decode
 from synthvlm_core.parts.originals import OK, Find, Originals, Outcome, Wanted
 from synthvlm_core.parts.part import Context
 from synthvlm_core.parts.section import Incidental, Location, Positive

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from synthvlm_core.images.decoding import decode
+from synthvlm_core.decoding import decode
 from synthvlm_core.models import weights
 from synthvlm_core.parts.part import Context
 from synthvlm_core.parts.rule import Bounds, CaptionContext, Rule

@@ -1,7 +1,7 @@
 """Pictures that lie beside a file whose rows name them: in an archive, or in a folder.
 
 Belongs here: finding and bounding them, and errors that say where a bad one stands. Does not belong here: decoding
-(images/decoding.py), the rows that name them (instructions.py, evaluation/benchmarks/questions.py).
+(decoding.py), the rows that name them (instructions.py, evaluation/benchmarks/questions.py).
 """
 
 import zipfile
@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image
 
 from synthvlm_core import lfs
+from synthvlm_core.decoding import FORMATS, UndecodableImage, decode
 from synthvlm_core.errors import Mendable
-from synthvlm_core.images.decoding import FORMATS, UndecodableImage, decode
 from synthvlm_core.training.data.rows import DataError
 
 MAX_BYTES = 64_000_000

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_blip
 from PIL import Image
+from web import FileServer
 
 from synthvlm_core import checking, plan
 from synthvlm_core.captions import checks
@@ -21,9 +22,10 @@ from synthvlm_core.captions.files import SourceError
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.nearest import nearest
 from synthvlm_core.captions.raw import RawCaptions
+from synthvlm_core.captions.readers import access
 from synthvlm_core.captions.what_if import WhatIf
+from synthvlm_core.decoding import decode
 from synthvlm_core.errors import Mendable
-from synthvlm_core.images.decoding import decode
 from synthvlm_core.recipe import loading as recipes
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.store import sql
@@ -331,18 +333,42 @@ class TestFolders:
             made(store, recipe)
 
 
-def test_what_can_be_known_is_told_before_a_run(recipe: Recipe, edited: Edit, folder: Path, tmp_path: Path) -> None:
+def test_what_can_be_known_is_told_before_a_run(recipe: Recipe, edited: Edit, folder: Path) -> None:
     def told(changes: dict[str, object]) -> list[str]:
-        path = tmp_path / "told.yaml"
+        path = folder / "told.yaml"
         values = json.loads(recipes.dumps(edited(recipe, {"folder": str(folder), **changes})))
         path.write_text(json.dumps({name: value for name, value in values.items() if name != "folder"}))
         return [f"{one.key}: {one.message}" for one in checking.problems(recipes.read(str(path)))]
 
     gone = {"sources.laion.originals": {"by": "img2dataset", "files": [str(folder / "gone" / "*.tar")]}}
     assert any(line.startswith("sources.0.originals.files.0: ") and "matches no file" in line for line in told(gone))
-    nowhere = told({"sources.laion.originals": None})
-    assert "captions.rules.0: no source says where its original images are: originals" in nowhere
+    assert told({"sources.laion.originals": None}) == []  # the rule keeps captions without an image
     cc = {"name": "cc", "format": "laion", "files": [str(folder / "laion.parquet")]}
     sources = [json.loads(recipe.sources[0].model_dump_json()), cc]
     dropping = told({"sources": sources, "captions.rules": [SIMILARITY | {"without_image": "drop"}]})
     assert any("drop would drop every caption of cc" in line for line in dropping)
+
+
+def test_images_of_the_web_are_asked_for_once(
+    store: Store,
+    recipe: Recipe,
+    edited: Edit,
+    folder: Path,
+    drawn: list[originals.Original],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(access.PRIVATE_HOSTS, "127.0.0.1")
+    right, wrong = (next(one for one in drawn if one.right == told) for told in (True, False))
+    with FileServer() as server:
+        server.files = {f"/{n}.jpg": originals.jpeg(one.scene) for n, one in enumerate((right, wrong)) if one.scene}
+        texts = [right.row.text, wrong.row.text, "a green ring on a black background"]
+        urls = [f"http://127.0.0.1:{server.port}/{n}.jpg" for n in range(3)]
+        pq.write_table(pa.table({"URL": urls, "TEXT": texts}), folder / "laion.parquet")
+        web = edited(recipe, {"sources.laion.originals": "web"})
+        stage, manifest = made(store, web)
+        assert manifest["original_images"] == {"ok": 2, "http 404": 1}
+        rules = {row["text"]: row["rule"] for row in rows_of(stage).values()}
+        assert rules == {texts[0]: None, texts[1]: "image_text_similarity", texts[2]: None}
+        asked = len(server.requests)
+        _, again = made(store, edited(web, {"captions.rules": [SIMILARITY | {"min_score": 0.6}]}))
+        assert (again["measured"], len(server.requests)) == (0, asked)

@@ -7,8 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from synthvlm_core.decoding import decode
 from synthvlm_core.images import encoding
-from synthvlm_core.images.decoding import decode
 from synthvlm_core.parts.generator import Encoding
 
 JPEG = Encoding(format="jpeg", quality=95, subsampling="4:4:4")

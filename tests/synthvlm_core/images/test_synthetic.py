@@ -16,8 +16,8 @@ from harness import Fate, Killed, Mortal, Painter, filter_captions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from synthvlm_core.decoding import decode
 from synthvlm_core.errors import NotMaterialized, RecipeError
-from synthvlm_core.images.decoding import decode
 from synthvlm_core.images.synthetic import SyntheticImages, definition, image_id
 from synthvlm_core.parts.generator import Request, seed_of
 from synthvlm_core.recipe.sections import Recipe

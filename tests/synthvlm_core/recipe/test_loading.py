@@ -47,7 +47,7 @@ def test_what_is_no_resolved_recipe_is_refused(text: str) -> None:
 
 RULES = (
     "alphanumeric, character_repetition, flagged_words, kenlm_perplexity, perplexity, special_characters, "
-    "word_repetition, image_text_matching, image_text_similarity, judge, served_judge, "
+    "word_repetition, image_text_matching, image_text_similarity, most_similar, judge, served_judge, "
     "word_count, lexical_diversity, language, personal_data, blocklist, decontamination"
 )
 READERS = "laion, cc3m, cc12m, sbu, datacomp_blip2, img2dataset, csv, jsonl"
@@ -75,11 +75,11 @@ READERS = "laion, cc3m, cc12m, sbu, datacomp_blip2, img2dataset, csv, jsonl"
         (
             "model: {id: package:synthvlm_miniature/models/clip}",
             "model: {id: x, revison: y}",
-            ["scores.0.model.revison"],
+            ["captions.rules.6.model.revison"],
         ),
         ("format: cc3m", "format: cc4m", [f"sources.1.format: allowed here: {READERS} (given: 'cc4m')"]),
-        ("rule: judge", "rule: jury", [f"captions.rules.6.rule: allowed here: {RULES} (given: 'jury')"]),
-        ("rule: judge", "# judge", [f"captions.rules.6.rule: missing; allowed here: {RULES}"]),
+        ("rule: judge", "rule: jury", [f"captions.rules.7.rule: allowed here: {RULES} (given: 'jury')"]),
+        ("rule: judge", "# judge", [f"captions.rules.7.rule: missing; allowed here: {RULES}"]),
         ("score: ssim,", "score: simm,", ["scores.1.score: allowed here: clip_score, ssim", "(given: 'simm')"]),
         (
             "formats: [huggingface, llava]",
@@ -91,7 +91,7 @@ READERS = "laion, cc3m, cc12m, sbu, datacomp_blip2, img2dataset, csv, jsonl"
         ("encoding: {format: png}", "encoding: {format: gif}", ["generator.encoding.format: allowed here: jpeg, png"]),
         ("- {rule: alphanumeric, min_ratio: 0.60}", "- 3", ["captions.rules.0: Input should be an object (given: 3)"]),
         ("- {rule: alphanumeric, min_ratio: 0.60}", "- alphanumeric", ["captions.rules.0: needs min_ratio"]),
-        ("{caption}", "the caption", ["captions.rules.6: prompt must contain {caption}"]),
+        ("{caption}", "the caption", ["captions.rules.7: prompt must contain {caption}"]),
         ("formats: [huggingface, llava]", "formats: [llava, llava]", ["release.formats: names must differ"]),
         ("rule: special_characters", "rule: alphanumeric", ["captions.rules: names must differ"]),
         ("ssim: 0.5}", "simm: 0.5}", ["selection.weights: 'simm' is no score of this recipe; there are ['clip_score'"]),
@@ -122,7 +122,7 @@ def test_a_mistake_is_explained(load_text: Callable[[str], Recipe], old: str, ne
     [
         ("steps: 8", "steps: 0", "generator.steps"),
         ("format: cc3m", "format: cc4m", "sources.1.format"),
-        ("min_yes: 0.5", "min_yes: 1.5", "captions.rules.6.min_yes"),
+        ("min_yes: 0.5", "min_yes: 1.5", "captions.rules.7.min_yes"),
         ("shrink_to: 32", "shrunk_to: 32", "scores.1.shrunk_to"),
         ("ssim: 0.9", "ssim: high", "selection.source_thresholds.mean.ssim"),
         ("formats: [huggingface, llava]", "formats: [llava, llava]", "release.formats"),
@@ -354,10 +354,12 @@ def test_a_preset_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_recipes_of_the_documentation_load(load_text: Callable[[str], Recipe]) -> None:
     text = (Path(__file__).parents[3] / "docs" / "captions.md").read_text()
-    own, rules, mending = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    own, rules, originals, mending = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert load_text(own).sources[0].name == "web"
     listed = load_text("extends: miniature\n" + rules).captions.rules
     assert [rule.kind_name for rule in listed] == ["alphanumeric", "special_characters", "judge"]
+    ways = [source.originals for source in load_text("extends: miniature\n" + originals).sources]
+    assert [way.kind_name for way in ways if way] == ["img2dataset", "web"]
     mappers = load_text("extends: miniature\n" + mending).captions.mappers
     assert mappers == ("fix_unicode", "normalize_punctuation")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from harness import painted
 
-from synthvlm_core.images.decoding import decode
+from synthvlm_core.decoding import decode
 from synthvlm_core.images.synthetic import SyntheticImages
 from synthvlm_core.recipe.sections import Recipe
 from synthvlm_core.scoring import examples

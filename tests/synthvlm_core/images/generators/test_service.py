@@ -20,9 +20,9 @@ import pytest
 from harness import GENERATORS, PAINTER, painted, registered
 from PIL import Image
 
+from synthvlm_core.decoding import decode
 from synthvlm_core.errors import RecipeError
 from synthvlm_core.images import checks
-from synthvlm_core.images.decoding import decode
 from synthvlm_core.images.synthetic import SyntheticImages, definition
 from synthvlm_core.parts.generator import Drawn, Generator, Request, seed_of
 from synthvlm_core.parts.part import Context

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageOps
 
+from synthvlm_core import decoding
+from synthvlm_core.decoding import FORMATS, UndecodableImage, decode
 from synthvlm_core.errors import Mendable
-from synthvlm_core.images import decoding, encoding
-from synthvlm_core.images.decoding import FORMATS, UndecodableImage, decode
+from synthvlm_core.images import encoding
 from synthvlm_core.parts.generator import Encoding
 
 OURS = [
@@ -339,7 +340,7 @@ def test_truncated_and_foreign_bytes_are_mendable() -> None:
 
 
 def test_no_other_module_opens_a_picture() -> None:
-    core = Path(decoding.__file__).parents[1]
+    core = Path(decoding.__file__).parent
     opening = [
         path for path in core.rglob("*.py") if re.search(r"Image\.open\(|imread\(|decode_image\(", path.read_text())
     ]

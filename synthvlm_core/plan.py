@@ -221,6 +221,9 @@ def _captions(scratch: Scratch, found: SourcePlan, stage: FilteredCaptions) -> R
             without = None if originals is None or values.of is None else originals.outcomes > 1
             partly = any(found.to_measure.values())
             verdicts.judge(family.name, family.rules, values, partly=partly, without=without)
+        if not any(found.to_measure.values()):
+            for rule in stage.comparing:
+                verdicts.compare(rule)
         kept = scratch.load(texts, captions.tables(verdicts.open(), texts.names))
         found.exact = not any(found.to_measure.values())
     found.kept = scratch.count(kept)

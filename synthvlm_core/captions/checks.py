@@ -192,6 +192,9 @@ def kept_captions_pass_every_rule(stage: FilteredCaptions) -> Finding:
                 broken[rule.kind_name] = sum(outside)
                 if rule.drops_without_original and originals is not None:
                     broken[rule.kind_name] += int(np.count_nonzero(~originals.there))
+    for rule in stage.comparing:
+        found = rule.instead(stage.kept, rows)
+        broken[rule.kind_name] = int(np.count_nonzero(found.of >= 0))
     named = ", ".join(f"{name}: {count}" for name, count in broken.items() if count)
     skipped = stage.manifest["not_applied"]
     summary = f"kept captions that break a rule: {named or 'none'} of {rows}"

@@ -107,7 +107,7 @@ def families(recipe: Recipe, source: str) -> list[Family]:
     passing = without_originals(recipe, source)
     found: dict[tuple[str, str], Family] = {}
     for rule in recipe.captions.rules:
-        if rule.unavailable(context) is None and rule.kind_name not in passing:
+        if rule.unavailable(context) is None and rule.kind_name not in passing and not rule.compares:
             measurement = rule.measurement(context)
             key = (measurement.table.name, measurement.definition)
             before = found.get(key, Family(measurement, ()))
@@ -148,6 +148,11 @@ class FilteredCaptions(Stage):
     def families(self) -> list[Family]:
         """What is measured."""
         return families(self.recipe, self.partition)
+
+    @property
+    def comparing(self) -> list[Rule]:
+        """The rules that compare captions with each other, after all others."""
+        return [rule for rule in self.recipe.captions.rules if rule.compares]
 
     @cached_property
     def original(self) -> tuple[Measurement, str] | None:
@@ -283,7 +288,11 @@ class FilteredCaptions(Stage):
                 )
                 without = ~originals.there if looks and originals is not None else None
                 verdicts.judge(family.name, family.rules, values, without=without)
-            applied = [(family, rule) for family in self.families for rule in family.rules]
+            for rule in self.comparing:
+                progress(rule.kind_name, 0, 1)
+                verdicts.compare(rule)
+            applied = [(family.name, rule) for family in self.families for rule in family.rules]
+            applied += [(rule.kind_name, rule) for rule in self.comparing]
             kept, rejected = self._store(captions, verdicts, originals, shard_rows)
             manifest = {
                 "table": records.FILTERED_CAPTIONS.name,
@@ -299,7 +308,7 @@ class FilteredCaptions(Stage):
                         "statistic": rule.statistic,
                         "minimum": verdicts.bounds(rule).minimum,
                         "maximum": verdicts.bounds(rule).maximum,
-                        "family": family.name,
+                        "family": family,
                     }
                     for family, rule in applied
                 ],
@@ -358,13 +367,16 @@ class FilteredCaptions(Stage):
             source = pa.repeat(pa.scalar(self.partition), table.num_rows)
             copies = pa.array(captions.copies[places].astype(np.int64))
             table = table.append_column("source", source).append_column("duplicates", copies)
+            instead = verdicts.kept_instead(places)
             for name, writer in writers.items():
-                rows = table.filter(pa.array(chosen[name][places]))
+                mask = chosen[name][places]
+                rows = table.filter(pa.array(mask))
                 if name == "rejected" and rows.num_rows:
                     while len(held) < rows.num_rows:
                         held.add(next(reasons))
                     why = held.take(rows.num_rows)
-                    rows = pa.table([*rows.columns, *why.columns], [*rows.column_names, *why.column_names])
+                    names = [*rows.column_names, *why.column_names, "kept_instead"]
+                    rows = pa.table([*rows.columns, *why.columns, instead.filter(pa.array(mask))], names)
                 if rows.num_rows:
                     writer.add(rows.select(self.folders[name].table.names))
         return writers["kept"].close(), writers["rejected"].close()

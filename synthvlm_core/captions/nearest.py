@@ -26,6 +26,7 @@ def nearest(stage: FilteredCaptions, *, per_side: int = 3) -> dict[str, dict[str
     """
     kept, rejected = _kept(stage, per_side), _rejected(stage, per_side)
     rules = [rule.kind_name for family in stage.families for rule in family.rules]
+    rules += [rule.kind_name for rule in stage.comparing]
     return {rule: {"kept": kept.get(rule, []), "rejected": rejected.get(rule, [])} for rule in rules}
 
 

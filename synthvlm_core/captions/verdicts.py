@@ -30,7 +30,8 @@ class Verdicts:
 
     def __init__(self, scratch: Scratch, captions: Captions) -> None:
         self._scratch, self._captions = scratch, captions
-        self._judged: list[tuple[Rule, Values]] = []
+        self._judged: list[tuple[Rule, Values | None]] = []
+        self._instead: list[pa.Table] = []
         self._first: NDArray[np.uint8] = np.zeros(captions.rows, np.uint8)
         """By place: 0, or the number of the first broken rule among those judged, from 1."""
         self._broken = scratch.load(_BROKEN, [])
@@ -89,6 +90,35 @@ class Verdicts:
         if not partly:
             for number, rule in enumerate(rules, before + 1):
                 self._cut(number, rule, values)
+
+    def compare(self, rule: Rule) -> None:
+        """Note the captions that a rule which compares them lets go, each with the one that is kept instead."""
+        open_ = self.open()
+        places = np.flatnonzero(open_)
+        found = rule.instead(lambda columns: self._captions.tables(open_, columns), len(places))
+        self._judged.append((rule, None))
+        gone = np.flatnonzero(found.of >= 0)
+        values = found.value[gone]
+        self._break(len(self._judged), places[gone], values, _bound(rule, values))
+        kept = np.zeros(self._captions.rows, np.bool_)
+        kept[places[found.of[gone]]] = True
+        ids = [table["caption_id"].combine_chunks() for table in self._captions.tables(kept, ["caption_id"])]
+        where = np.searchsorted(np.flatnonzero(kept), places[found.of[gone]])
+        of = pa.concat_arrays([pa.array([], pa.string()), *ids]).take(pa.array(where))
+        self._instead.append(pa.table({"place": places[gone], "kept_instead": of}))
+
+    def kept_instead(self, places: slice) -> pa.Array:
+        """For the rows at some places the id of the caption that is kept instead, null where there is none."""
+        found = np.full(places.stop - places.start, -1, np.int64)
+        ids = [pa.array([], pa.string())]
+        before = 0
+        for table in self._instead:
+            first, last = np.searchsorted(table["place"].to_numpy(), (places.start, places.stop))
+            part = table.slice(first, last - first)
+            found[part["place"].to_numpy() - places.start] = before + np.arange(len(part))
+            ids.append(part["kept_instead"].combine_chunks())
+            before += len(part)
+        return pa.concat_arrays(ids).take(pa.array(found, mask=found < 0))
 
     def _cut(self, number: int, rule: Rule, values: Values) -> None:
         """Of a rule that compares the captions that are left, note those that it does not let through."""
@@ -158,8 +188,10 @@ class Verdicts:
 
         Over more than three powers of ten, as perplexities go, the bins are equal on a logarithmic scale.
         """
-        of_statistic = {rule.statistic: (rule, values) for rule, values in reversed(self._judged)}  # the first tells
-        found = {rule.statistic: of_statistic[rule.statistic] for rule, _ in self._judged}
+        found: dict[str, tuple[Rule, Values]] = {}
+        for rule, values in self._judged:
+            if values is not None:  # of several rules on one statistic the first tells
+                found.setdefault(rule.statistic, (rule, values))
         return {statistic: self._histogram(*told) for statistic, told in found.items()}
 
     def _histogram(self, rule: Rule, values: Values) -> dict[str, Any]:

@@ -5,10 +5,12 @@ Belongs here: the base of rules and the closed interval. Does not belong here: t
 """
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from synthvlm_core.parts.part import Context, Part
@@ -33,6 +35,16 @@ class CaptionContext(Context):
     """All rules of the recipe, in its order."""
 
 
+@dataclass(frozen=True)
+class Instead:
+    """What a rule that compares captions found, by number of the caption."""
+
+    of: NDArray[np.int64]
+    """-1 where the caption passes, else the number of the one that is kept instead."""
+    value: NDArray[np.float64]
+    """The statistic, where it does not pass."""
+
+
 class Rule(Part):
     """Keep a caption whose statistic lies within bounds."""
 
@@ -46,6 +58,9 @@ class Rule(Part):
 
     needs_rules: ClassVar[tuple[str, ...]] = ()
     """Kinds of rules without which this one means nothing, as it reads what they measure."""
+
+    compares: ClassVar[bool] = False
+    """Whether it compares captions with each other, and measures nothing of one: it has `instead` and comes last."""
 
     of_originals: ClassVar[bool] = False
     """Whether what it measures is of a caption and its original image."""
@@ -63,6 +78,15 @@ class Rule(Part):
             values: float64, those of the captions that broke no other rule so far, in no order.
         """
         return None
+
+    def instead(self, tables: Callable[[Sequence[str]], Iterator[pa.Table]], count: int) -> Instead:
+        """Of a rule that compares: which captions go, and for which.
+
+        Args:
+            tables: gives columns of the captions that broke no other rule, some at a time, as often as asked.
+            count: of these.
+        """
+        raise NotImplementedError(f"{self.kind_name} compares nothing")
 
     @abstractmethod
     def measurement(self, context: CaptionContext) -> Measurement:

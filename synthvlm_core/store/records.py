@@ -290,6 +290,9 @@ REJECTED = Table(
         Column("rule", pa.string(), "the first rule of the recipe's order that the caption broke"),
         Column("value", pa.float64(), "the caption's value under that rule"),
         Column("threshold", pa.float64(), "the bound it lies beyond"),
+        Column(
+            "kept_instead", pa.string(), "id of the caption that is kept, of which it is a duplicate", nullable=True
+        ),
     ),
 )
 

@@ -16,6 +16,7 @@ from synthvlm_core.captions.rules.kenlm_perplexity import KenlmPerplexity
 from synthvlm_core.captions.rules.language import Language
 from synthvlm_core.captions.rules.lexical_diversity import LexicalDiversity
 from synthvlm_core.captions.rules.most_similar import MostSimilar
+from synthvlm_core.captions.rules.near_duplicates import NearDuplicates
 from synthvlm_core.captions.rules.perplexity import Perplexity
 from synthvlm_core.captions.rules.personal_data import PersonalData
 from synthvlm_core.captions.rules.served_judge import ServedJudge
@@ -42,4 +43,5 @@ PARTS = (
     PersonalData,
     Blocklist,
     Decontamination,
+    NearDuplicates,
 )

@@ -48,7 +48,8 @@ def test_what_is_no_resolved_recipe_is_refused(text: str) -> None:
 RULES = (
     "alphanumeric, character_repetition, flagged_words, kenlm_perplexity, perplexity, special_characters, "
     "word_repetition, image_text_matching, image_text_similarity, most_similar, judge, served_judge, "
-    "word_count, lexical_diversity, language, personal_data, blocklist, decontamination"
+    "word_count, lexical_diversity, language, personal_data, blocklist, decontamination, "
+    "near_duplicates"
 )
 READERS = "laion, cc3m, cc12m, sbu, datacomp_blip2, img2dataset, csv, jsonl"
 

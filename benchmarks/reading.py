@@ -63,7 +63,7 @@ WAYS: dict[str, tuple[Callable[[Path, bytes], Any], Callable[[Path], Any]]] = {
         lambda path, data: path.write_bytes(pa.compress(data, "zstd", asbytes=True)),
         lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"),
     ),
-    ".xz": (lambda path, data: path.write_bytes(lzma.compress(data, preset=1)), lambda path: lzma.LZMAFile(path)),
+    ".xz": (lambda path, data: path.write_bytes(lzma.compress(data, preset=1)), lambda path: lzma.LZMAFile(path)),  # noqa: SIM115
     ".bz2": (lambda path, data: path.write_bytes(bz2.compress(data)), lambda path: bz2.BZ2File(path)),
     ".zip": (zip_up, zipped),
 }

@@ -12,11 +12,12 @@ from dagster_pipes import PipesMetadataValue
 
 from synthvlm_core.captions.filtered import FilteredCaptions, rules_context
 from synthvlm_core.captions.funnel import funnel
-from synthvlm_core.captions.nearest import counted_most, nearest
+from synthvlm_core.captions.nearest import counted_most, nearest, original_pictures
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.evaluation.accuracy import OVERALL
 from synthvlm_core.evaluation.evaluated import Evaluation
 from synthvlm_core.images.synthetic import SyntheticImages
+from synthvlm_core.parts.rule import Rule
 from synthvlm_core.parts.score import WEIGHTED
 from synthvlm_core.pictures import contact_sheets, funnels, histograms
 from synthvlm_core.release.released import Synthvlm100k
@@ -77,6 +78,7 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
     def counted(rule: str, text: str) -> list[str]:
         return rules[rule].counted(text, context)
 
+    near = nearest(stage)
     examples = [
         {
             "rule": rule,
@@ -85,13 +87,17 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
             "caption": histograms.one_line(text),
             "what counted": histograms.one_line(", ".join(counted(rule, text))),
         }
-        for rule, sides in nearest(stage).items()
+        for rule, sides in near.items()
         for verdict in ("kept", "rejected")
         for text, value in sides[verdict]
     ]
+    shown = {}
+    if pairs := _beside_originals(stage, rules, near):
+        shown["beside their original images"] = jpeg(contact_sheets.contact_sheet(pairs))
     return {
         "rejected share": _four(manifest["rejected"] / max(manifest["captions"], 1)),
         "funnel": image(funnels.funnel(steps, title)),
+        **shown,
         "histograms": image(histograms.histograms(manifest["histograms"], manifest["rules"], title)),
         **_tables(
             {
@@ -107,6 +113,21 @@ def filtered_captions(stage: FilteredCaptions) -> Metadata:
         ),
         "dagster/uri": stage.store.unstrip(stage.path),
     }
+
+
+def _beside_originals(
+    stage: FilteredCaptions, rules: Mapping[str, Rule], near: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]]
+) -> list[tuple[bytes, str, str]]:
+    """The captions nearest to the thresholds of rules on originals: picture, caption, verdict and value."""
+    told = {
+        text: f"{verdict}, {rules[rule].statistic.removeprefix('image_').replace('_', ' ')} {value:.2f}"
+        for rule, sides in near.items()
+        if rules[rule].of_originals
+        for verdict, captions in sides.items()
+        for text, value in captions
+    }
+    pictures = original_pictures(stage, told)
+    return [(pictures[text], text, words) for text, words in told.items() if text in pictures]
 
 
 def synthetic_images(stage: SyntheticImages) -> Metadata:

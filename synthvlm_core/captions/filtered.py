@@ -219,10 +219,14 @@ class FilteredCaptions(Stage):
         """The original images of the source's captions, of which nothing is known yet; None if no rule looks at any."""
         if self.original is None:
             return None
-        having, asked = self.original
+        return OriginalImages(captions, self.partition, self.original_folder(), self.original[1])
+
+    def original_folder(self) -> Folder:
+        """Where the original images lie. To be asked for where rules look at them."""
+        assert self.original is not None
+        having, _ = self.original
         place = (having.table.name, "{definition}", f"source={self.partition}")
-        folder = having.folder(self.store, *place, made_by=self.name)
-        return OriginalImages(captions, self.partition, folder, asked)
+        return having.folder(self.store, *place, made_by=self.name)
 
     def stored(
         self, scratch: Scratch, captions: Captions, family: Family, wanted: Chosen, originals: Originals | None

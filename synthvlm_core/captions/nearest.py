@@ -5,13 +5,14 @@ shown (synthvlm_assets).
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthvlm_core.captions.filtered import FilteredCaptions, rules_context
+from synthvlm_core.parts.originals import OK
 from synthvlm_core.parts.rule import Rule
 from synthvlm_core.store import sql
 
@@ -68,6 +69,24 @@ def _first(parts: Sequence[pa.Table | None], count: int) -> pa.Table:
     """The rows of the smallest distances, those of equal ones in the order of the input."""
     whole = pa.concat_tables([part for part in parts if part is not None])
     return whole.take(pc.sort_indices(whole, [("distance", "ascending"), ("place", "ascending")])[:count])
+
+
+def original_pictures(stage: FilteredCaptions, texts: Collection[str], *, shards: int = 20) -> dict[str, bytes]:
+    """The original images of some captions by their texts, as far as the first `shards` shards hold them."""
+    if stage.original is None:
+        return {}
+    folder = stage.original_folder()
+    wanted = pa.array(list(texts), pa.string())
+    found: dict[str, bytes] = {}
+    for name in folder.names()[:shards]:
+        rows = folder.narrow(name, ["text", "outcome"])
+        if pc.any(pc.and_(pc.is_in(rows["text"], wanted), pc.equal(rows["outcome"], OK))).as_py():
+            whole = folder.read(name, ["text", "outcome", "image"])
+            some = whole.filter(pc.and_(pc.is_in(whole["text"], wanted), pc.equal(whole["outcome"], OK)))
+            found |= {row["text"]: row["image"]["bytes"] for row in some.to_pylist()}
+        if len(found) == len(wanted):
+            break
+    return found
 
 
 def counted_most(stage: FilteredCaptions, *, most: int = 10, rows: int = 100_000) -> list[tuple[str, str, int]]:

@@ -21,7 +21,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Of the miniature's LAION file, decided by the rules on text and on original images."""
     values = json.loads(loading.dumps(loading.load("miniature")))
     rules = [rule for rule in values["captions"]["rules"] if rule["rule"] not in ("perplexity", "judge")]
-    values["captions"]["rules"] = [*rules, {"rule": "near_duplicates", "threshold": 0.8}]
+    values["captions"]["rules"] = [*rules, {"rule": "near_duplicates", "threshold": 0.6}]
     recipe, store = loading.loads(json.dumps(values)), Store(str(tmp_path_factory.mktemp("store")))
     RawCaptions(store, recipe, "laion").make()
     FilteredCaptions(store, recipe, "laion").make()

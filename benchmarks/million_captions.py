@@ -44,7 +44,8 @@ def captions() -> list[str]:
 def recipe_over(folder: str, *, without: tuple[str, ...] = ()) -> Recipe:
     """The miniature recipe over the file, with the rules on text alone."""
     values = json.loads(loading.dumps(loading.load("miniature")))
-    rules = [rule for rule in values["captions"]["rules"] if rule["rule"] not in ("perplexity", "judge", *without)]
+    apart = ("perplexity", "judge", "image_text_similarity", *without)
+    rules = [rule for rule in values["captions"]["rules"] if rule["rule"] not in apart]
     values["captions"]["rules"] = rules
     values["sources"] = [{"name": "million", "format": "laion", "files": ["*.parquet"]}]
     return loading.loads(json.dumps({**values, "folder": folder}))

@@ -144,6 +144,7 @@ def keep(order, members, starts, heads, following, found, ends, threshold, most,
     `members[starts[text]:starts[text + 1]]` are the buckets of a text; `heads` and `following` chain the kept members
     of each. No more than the `most` last kept ones of a bucket are looked at.
     """
+    seen = np.full(len(ends), -1, np.int32)  # by text: the last one that it was compared with
     for text in order:
         begin, end = (ends[text - 1] if text else 0), ends[text]
         best, nearest = -1, threshold
@@ -152,10 +153,13 @@ def keep(order, members, starts, heads, following, found, ends, threshold, most,
             looked = 0
             while other >= 0 and looked < most:
                 owner = following[other, 0]
-                if owner != best:
-                    value = _jaccard(found, begin, end, ends[owner - 1] if owner else 0, ends[owner])
+                first = ends[owner - 1] if owner else 0
+                smaller, larger = min(end - begin, ends[owner] - first), max(end - begin, ends[owner] - first)
+                if seen[owner] != text and smaller >= threshold * larger:  # else their sizes alone keep them apart
+                    value = _jaccard(found, begin, end, first, ends[owner])
                     if value > nearest or (value == nearest and (best < 0 or owner < best)):
                         best, nearest = owner, value
+                seen[owner] = text
                 other = following[other, 1]
                 looked += 1
         instead[text] = best

@@ -29,8 +29,9 @@ from synthvlm_core.store import temporary
 PERMUTATIONS: Final = 128
 MISSED: Final = 0.005
 """Most of the pairs at the threshold that no band proposes; of more similar ones it is fewer."""
-MOST: Final = 128
-"""Kept captions of one bucket that another is compared with: of more that share a band, none may be similar."""
+MOST: Final = 32
+"""Kept captions that share a band with another and are compared with it, of one band the last ones: phrases that a
+thousand different captions hold would cost a thousand comparisons each."""
 
 Texts = Callable[[], Iterator[pa.Table]]
 """Gives tables with a column `text`, some rows at a time."""

@@ -5,8 +5,7 @@
 Captions are those of SYNTHVLM_REAL_DATA (LAION-style and CC), else of the miniature sources, repeated with a counter
 so that none is a duplicate. The ratio is against the floor: reading the same Parquet file with pyarrow alone.
 
-Last result, 1,000,000 captions, two cores shared with much other work: 11.5 to 14.5 s, 69 s and 44 to 55 s; peak
-935 MiB. In CPU time, 400,000 captions: 1.6 s, 8.0 to 8.8 s and 4.8 to 5.7 s.
+benchmarks/README.md has the last result.
 """
 
 import json

@@ -13,9 +13,7 @@ against ours and installs others while it is imported, so it runs in an environm
 first run (0.9 GB; the network is needed) and kept in --environment. Both sides are pinned to the same core,
 and run one after the other.
 
-Last result, 2 shared cores, Python 3.11.7, 12,969 real captions: ratio 29.0 (ours 612,583 captions/s,
-Data-Juicer 21,152), 22.8 in the run before (477,442 and 20,979); 22.1 on generated captions. Largest
-difference 0.0 in each of the five statistics, every time.
+benchmarks/README.md has the last result.
 """
 
 # Data-Juicer is importable in its own environment only.

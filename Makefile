@@ -19,8 +19,9 @@ demo: home ; @$(RUN)/python -m synthvlm_assets.demo $(VARIANTS)
 # UI="--port 3001" gives it options: python -m synthvlm_assets.ui --help
 ui: home ; @$(RUN)/python -m synthvlm_assets.ui $(UI)
 
-# two processes, one thread each: most of the time goes to deployments that wait for their own processes
-test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile -m "not outside"
+# two processes, one thread each: most of the time goes to deployments that wait for their own processes; these come
+# first, where xdist would leave files of few tests for the end
+test: lint ; @OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not outside"
 
 # the foundations, captions and selection, without models: two minutes
 QUICK := captions parts pictures recipe selection store

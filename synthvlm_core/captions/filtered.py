@@ -25,6 +25,7 @@ from synthvlm_core.captions.original_images import KeptOriginals, OriginalImages
 from synthvlm_core.captions.raw import RawCaptions
 from synthvlm_core.captions.verdicts import Verdicts
 from synthvlm_core.errors import Mendable
+from synthvlm_core.parts import originals as ways
 from synthvlm_core.parts.rule import CaptionContext, Rule
 from synthvlm_core.parts.section import named
 from synthvlm_core.progress import Progress, silent
@@ -154,26 +155,33 @@ class FilteredCaptions(Stage):
         """The rules that compare captions with each other, after all others."""
         return [rule for rule in self.recipe.captions.rules if rule.compares]
 
+    @property
+    def original(self) -> ways.Originals | None:
+        """Where the original images are had; None if no rule looks at them."""
+        looked_at = any(family.measurement.takes == "original" for family in self.families)
+        return self.raw.source.originals if looked_at else None
+
     @cached_property
-    def original(self) -> tuple[Measurement, str] | None:
-        """Having the original images, and what is asked for them as it is now; None if no rule looks at them.
+    def having(self) -> Measurement:
+        """Having the original images. To be asked for where rules look at them."""
+        assert self.original is not None
+        return original_images.measurement(self.original, self.partition, self.context)
+
+    @cached_property
+    def asked(self) -> str:
+        """What is asked for original images, as it is now; empty if nothing is.
 
         Raises:
-            Mendable: if what is asked is not there.
+            Mendable: if it is not there.
         """
-        section = self.raw.source.originals
-        if section is None or not any(family.measurement.takes == "original" for family in self.families):
-            return None
-        having = original_images.measurement(section, self.partition, self.context)
-        return having, section.asked(self.partition, self.context)
+        return "" if self.original is None else self.original.asked(self.partition, self.context)
 
     @cached_property
     def definitions(self) -> dict[str, str]:
         """What each measurement depends on apart from captions, by its name."""
         found = {family.name: family.measurement.definition for family in self.families}
         if self.original is not None:
-            having, asked = self.original
-            found[having.table.name] = hashing.of_json([having.definition, asked])
+            found[self.having.table.name] = self.having.definition
         return found
 
     @cached_property
@@ -219,29 +227,27 @@ class FilteredCaptions(Stage):
         """The original images of the source's captions, of which nothing is known yet; None if no rule looks at any."""
         if self.original is None:
             return None
-        return OriginalImages(captions, self.partition, self.original_folder(), self.original[1])
+        return OriginalImages(captions, self.partition, self.original_folder(), self.asked)
 
     def original_folder(self) -> Folder:
         """Where the original images lie. To be asked for where rules look at them."""
-        assert self.original is not None
-        having, _ = self.original
-        place = (having.table.name, "{definition}", f"source={self.partition}")
-        return having.folder(self.store, *place, made_by=self.name)
+        place = (self.having.table.name, "{definition}", f"source={self.partition}")
+        return self.having.folder(self.store, *place, made_by=self.name)
 
     def stored(
-        self, scratch: Scratch, captions: Captions, family: Family, wanted: Chosen, originals: Originals | None
+        self, scratch: Scratch, captions: Captions, family: Family, wanted: Chosen, images: Originals | None
     ) -> Values:
         """What is stored of the values of a family for some captions.
 
         Args:
-            originals: where the family's rules look at them, what is known of those of `captions`.
+            images: where the family's rules look at originals, what is known of those of `captions`.
 
         Raises:
             DamagedShard: naming shard and remedy.
         """
         of = None
-        if family.measurement.takes == "original" and originals is not None:
-            wanted, of = wanted & originals.there, originals.ids
+        if family.measurement.takes == "original" and images is not None:
+            wanted, of = wanted & images.there, images.ids
         values = Values(scratch, captions, family.measurement, wanted, of=of)
         folder = self.measured(family)
         values.take(partial(folder.tables, folder.names(), values.read))
@@ -266,20 +272,19 @@ class FilteredCaptions(Stage):
             kept captions, the inputs it was decided from and the rules not applied.
         """
         found = shards.sealed(self.store, self.path, self.folders, self.form)
-        if found is not None and self._is_measured(found):
+        if found is not None and found["inputs"].get("asked", "") == self.asked and self._is_measured(found):
             self.made(found)
             return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}
         captions = Captions(self.raw.manifest["rows"], self.read)
         with sql.scratch() as scratch:
-            verdicts, originals = Verdicts(scratch, captions), self.originals(captions)
+            verdicts, images = Verdicts(scratch, captions), self.originals(captions)
             measured: dict[str, int] = {}
             for family in self.families:
                 wanted, looks = verdicts.open(), family.measurement.takes == "original"
-                if looks and originals is not None and self.original is not None:
-                    having, _ = self.original
-                    asked = originals.have(wanted, having, shard_rows=shard_rows, progress=progress)
-                    measured[having.table.name] = measured.get(having.table.name, 0) + asked
-                    wanted &= originals.there
+                if looks and images is not None:
+                    asked = images.have(wanted, self.having, shard_rows=shard_rows, progress=progress)
+                    measured[self.having.table.name] = measured.get(self.having.table.name, 0) + asked
+                    wanted &= images.there
                 values, measured[family.name] = measure(
                     scratch,
                     captions,
@@ -288,16 +293,16 @@ class FilteredCaptions(Stage):
                     self.measured(family),
                     shard_rows=shard_rows,
                     progress=progress,
-                    originals=originals if looks else None,
+                    originals=images if looks else None,
                 )
-                without = ~originals.there if looks and originals is not None else None
+                without = ~images.there if looks and images is not None else None
                 verdicts.judge(family.name, family.rules, values, without=without)
             for rule in self.comparing:
                 progress(rule.kind_name, 0, 1)
                 verdicts.compare(rule)
             applied = [(family.name, rule) for family in self.families for rule in family.rules]
             applied += [(rule.kind_name, rule) for rule in self.comparing]
-            kept, rejected = self._store(captions, verdicts, originals, shard_rows)
+            kept, rejected = self._store(captions, verdicts, images, shard_rows)
             manifest = {
                 "table": records.FILTERED_CAPTIONS.name,
                 "source": self.partition,
@@ -319,10 +324,11 @@ class FilteredCaptions(Stage):
                 "not_applied": not_applied(self.recipe),
                 "without_originals": without_originals(self.recipe, self.partition),
                 "mappers": list(self.recipe.captions.mappers),
-                **({} if originals is None else {"original_images": originals.said()}),
+                **({} if images is None else {"original_images": images.said()}),
                 "inputs": {
                     "raw_content": self.raw.manifest["content_hash"],
                     "definitions": self.definitions,
+                    **({} if images is None else {"asked": self.asked}),
                     "files": {rule.kind_name: said for _, rule in applied if (said := rule.files(self.context))},
                 },
             }
@@ -333,16 +339,16 @@ class FilteredCaptions(Stage):
         """Whether every measurement of the kept captions of a decision is still there, undamaged."""
         kept = [shard.name for shard in shards.shards_of(found, "kept")]
         captions = Captions(found["kept"], partial(self.folders["kept"].tables, kept))
-        originals = None if self.original is None else KeptOriginals(captions)
+        images = None if self.original is None else KeptOriginals(captions)
         for family in self.families:
             known = np.zeros(found["kept"], np.bool_)
             folder, columns = self.measured(family), ["caption_id"]
-            if family.measurement.takes == "original" and originals is not None:
-                known |= ~originals.there
+            if family.measurement.takes == "original" and images is not None:
+                known |= ~images.there
                 columns.append("original_id")
             for where, rows in captions.places.find(partial(folder.sound_tables, columns)):
-                if "original_id" in columns and originals is not None:
-                    where = np.where(originals.ids[where] == halves(rows["original_id"]), where, -1)
+                if "original_id" in columns and images is not None:
+                    where = np.where(images.ids[where] == halves(rows["original_id"]), where, -1)
                 known[where[where >= 0]] = True
             if missing := len(known) - int(np.count_nonzero(known)):
                 log.warning("%s of %d kept captions is gone; it is measured again now", family.name, missing)
@@ -353,20 +359,20 @@ class FilteredCaptions(Stage):
         return self.folders[table].tables((shard.name for shard in self.shards(table)), columns)
 
     def _store(
-        self, captions: Captions, verdicts: Verdicts, originals: OriginalImages | None, shard_rows: int
+        self, captions: Captions, verdicts: Verdicts, images: OriginalImages | None, shard_rows: int
     ) -> tuple[list[Shard], list[Shard]]:
         """Write both sides of the verdicts, in the order of the input."""
         writers = {name: shards.Writer(folder, shard_rows=shard_rows) for name, folder in self.folders.items()}
         chosen = {"kept": verdicts.open(), "rejected": verdicts.broken()}
         reasons, held = verdicts.reasons(), Rows()
         mapped = ["raw_caption_id"] if self.recipe.captions.mappers else []
-        where = [] if originals is None else ["image_url", "image_uid"]
+        where = [] if images is None else ["image_url", "image_uid"]
         for places, table in captions.shards(["caption_id", "text", "origin", *mapped, *where]):
             if not mapped:
                 table = table.append_column("raw_caption_id", pa.nulls(table.num_rows, pa.string()))
             outcomes, ids = (pa.nulls(table.num_rows, pa.string()),) * 2
-            if originals is not None:
-                outcomes, ids = originals.columns(places, table)
+            if images is not None:
+                outcomes, ids = images.columns(places, table)
             table = table.append_column("original_image", outcomes).append_column("original_id", ids)
             source = pa.repeat(pa.scalar(self.partition), table.num_rows)
             copies = pa.array(captions.copies[places].astype(np.int64))

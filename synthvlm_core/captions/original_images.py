@@ -43,7 +43,7 @@ _NARROW = ["caption_id", "original_id", "outcome", "asked"]
 
 
 def measurement(section: parts.Originals, source: str, context: Context) -> Measurement:
-    """Having the images of a source; it takes rows of `caption_id`, `original_id`, `text`, `image_url`, `image_uid`."""
+    """Having the images of a source; it takes rows of the table without `outcome` and `image`."""
     values = {"by": named(section, leave_out=("files",)), "version": section.version}
     return Measurement(
         table=ORIGINAL_IMAGES,
@@ -56,7 +56,6 @@ def measurement(section: parts.Originals, source: str, context: Context) -> Meas
 
 
 def _load(section: parts.Originals, source: str, context: Context) -> Measure:
-    asked = section.asked(source, context)
     find = section.load(source, context)
 
     def measure(rows: pa.Table, tick: Callable[[int], None]) -> pa.Table:
@@ -68,7 +67,6 @@ def _load(section: parts.Originals, source: str, context: Context) -> Measure:
         outcomes = [outcome for outcome in told if outcome is not None]
         found = {
             "outcome": pa.array([outcome.word for outcome in outcomes], pa.string()),
-            "asked": pa.repeat(pa.scalar(asked), len(outcomes)),
             "image": pa.array(
                 [outcome.data and {"bytes": outcome.data, "path": None} for outcome in outcomes],
                 ORIGINAL_IMAGES.schema.field("image").type,
@@ -189,7 +187,8 @@ class OriginalImages:
 
     def _requests(self, missing: Chosen, rows: int) -> Iterator[pa.Table]:
         for table in self._captions.tables(missing, ["caption_id", "text", "image_url", "image_uid"], rows=rows):
-            yield table.append_column("original_id", original_ids(self._source, table))
+            asked = pa.repeat(pa.scalar(self._asked), table.num_rows)
+            yield table.append_column("original_id", original_ids(self._source, table)).append_column("asked", asked)
 
     def _take(self, names: Sequence[str]) -> None:
         """Learn what shards say; a picture counts more than its absence."""

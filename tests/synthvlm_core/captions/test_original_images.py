@@ -372,3 +372,15 @@ def test_images_of_the_web_are_asked_for_once(
         asked = len(server.requests)
         _, again = made(store, edited(web, {"captions.rules": [SIMILARITY | {"min_score": 0.6}]}))
         assert (again["measured"], len(server.requests)) == (0, asked)
+
+
+def test_a_decision_is_read_where_the_files_are_gone(store: Store, recipe: Recipe, folder: Path) -> None:
+    """They may lie on another machine, or on a disk that was given back: only who decides anew needs them."""
+    _, manifest = made(store, recipe)
+    (folder / "00000.tar").unlink()
+    stage = FilteredCaptions(store, recipe, "laion")
+    assert stage.manifest["content_hash"] == manifest["content_hash"]
+    assert checks.kept_captions_pass_every_rule(stage).passed
+    assert nearest(stage)["image_text_similarity"]["rejected"]
+    with pytest.raises(SourceError, match="matches no file"):
+        FilteredCaptions(store, recipe, "laion").make()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from synthvlm_core.captions.filtered import FilteredCaptions
 from synthvlm_core.captions.measured import Values
-from synthvlm_core.captions.merged import Captions
+from synthvlm_core.captions.merged import Captions, Chosen
 from synthvlm_core.captions.verdicts import breaks
 from synthvlm_core.errors import Mendable
 from synthvlm_core.parts.rule import Bounds, Rule
@@ -61,6 +61,8 @@ class WhatIf:
         self._captions = Captions(stage.raw.manifest["rows"], stage.read)
         self._broken: NDArray[np.uint8] = np.zeros(self._captions.rows, np.uint8)
         self._values: dict[str, tuple[Rule, Values]] = {}
+        self._settled: dict[str, Chosen] = {}
+        """By rule: the captions of which it is known whether they break it."""
         originals = stage.originals(self._captions)
         if originals is not None:
             originals.look(self._captions.all())
@@ -70,7 +72,12 @@ class WhatIf:
                 measure = family.measurement.load()
                 for table in self._captions.tables(values.missing, ["caption_id", "text"]):
                     values.take(partial(_one, measure(table, _silent)))
+            without = np.zeros(self._captions.rows, np.bool_)
+            if originals is not None and family.measurement.takes == "original":
+                without = originals.outcomes > 1
             for rule in (rule for rule in family.rules if not rule.needs_rules):
+                self._settled[rule.kind_name] = values.known | without
+                self._broken[without] += rule.drops_without_original
                 self._values[rule.kind_name] = (rule, values)
                 for part in values.tables([rule.statistic]):
                     self._broken[part["place"].to_numpy()] += breaks(rule.bounds(), part[rule.statistic].to_numpy())
@@ -112,9 +119,9 @@ class WhatIf:
             raise Mendable(f"no rule {name!r} is applied; those that are: {', '.join(self._values)}")
         rule, values = self._values[name]
         read = np.ones(self._captions.rows, np.bool_)
-        for other, (_, of_other) in self._values.items():
+        for other, settled in self._settled.items():
             if other != name:
-                read &= of_other.known
+                read &= settled
         found: list[NDArray[np.float64]] = []
         unread: list[NDArray[np.float64]] = []
         for part in values.tables([rule.statistic]):

@@ -228,7 +228,11 @@ def test_a_plan_and_a_what_if_know_what_is_stored(store: Store, recipe: Recipe, 
         found = WhatIf(scratch, FilteredCaptions(store, recipe, "laion"))
         assert found.kept == manifest["kept"]
         outcomes = {one.bounds.minimum: one.kept for one in found.outcomes("image_text_similarity")}
+        assert all(one.unread == 0 for one in found.outcomes("image_text_similarity"))
     assert outcomes[0.5] == manifest["kept"]
+    dropping = edited(recipe, {"captions.rules": [SIMILARITY | {"without_image": "drop"}]})
+    with sql.scratch() as scratch:
+        assert WhatIf(scratch, FilteredCaptions(store, dropping, "laion")).kept == manifest["kept"] - 1
 
 
 def test_blip_looks_at_real_photos(

@@ -18,6 +18,7 @@ from synthvlm_core.store.objects import Store
 
 ROOMS = {
     "synthvlm_core.captions.readers": "format",
+    "synthvlm_core.captions.originals": "by",
     "synthvlm_core.captions.rules": "rule",
     "synthvlm_core.images.generators": "kind",
     "synthvlm_core.scoring.scorers": "score",

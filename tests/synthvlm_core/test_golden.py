@@ -46,6 +46,7 @@ WRITE = "SYNTHVLM_WRITE_GOLDEN"
 COMMAND = f"{WRITE}=1 python -m pytest tests/synthvlm_core/test_golden.py"
 ROOMS = (
     "synthvlm_core.captions.readers",
+    "synthvlm_core.captions.originals",
     "synthvlm_core.captions.rules",
     "synthvlm_core.images.generators",
     "synthvlm_core.scoring.scorers",

@@ -202,7 +202,7 @@ class Foreseen:
 def _captions(scratch: Scratch, found: SourcePlan, stage: FilteredCaptions) -> Relation:
     """The captions that would be kept: caption_id and text."""
     texts = pa.schema([pa.field("caption_id", pa.string()), pa.field("text", pa.string())])
-    if stage.find() is not None:
+    if (made := stage.find()) is not None and stage.asked_as_now(made):
         found.captions = stage.manifest["captions"]
         kept = scratch.load(texts, stage.kept(["caption_id", "text"]))
         found.to_measure = {family.name: 0 for family in stage.families}

@@ -272,7 +272,7 @@ class FilteredCaptions(Stage):
             kept captions, the inputs it was decided from and the rules not applied.
         """
         found = shards.sealed(self.store, self.path, self.folders, self.form)
-        if found is not None and found["inputs"].get("asked", "") == self.asked and self._is_measured(found):
+        if found is not None and self.asked_as_now(found) and self._is_measured(found):
             self.made(found)
             return {**found, "measured": 0, "measured_by_family": dict.fromkeys(found["measured_by_family"], 0)}
         captions = Captions(self.raw.manifest["rows"], self.read)
@@ -334,6 +334,10 @@ class FilteredCaptions(Stage):
             }
         sealed = shards.seal(self.store, self.path, manifest, {"kept": kept, "rejected": rejected})
         return self.made(sealed)
+
+    def asked_as_now(self, manifest: dict[str, Any]) -> bool:
+        """Whether a decision asked for original images where they are had now; else some may be there that were not."""
+        return bool(manifest["inputs"].get("asked", "") == self.asked)
 
     def _is_measured(self, found: dict[str, Any]) -> bool:
         """Whether every measurement of the kept captions of a decision is still there, undamaged."""

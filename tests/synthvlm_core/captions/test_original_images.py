@@ -149,6 +149,8 @@ def test_an_image_that_came_later_is_asked_for_again(store: Store, recipe: Recip
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(buffer, "JPEG")
     write_tar(folder / "00001.tar", [("x", f"https://example.com/{ROWS}.jpg", buffer.getvalue())])
+    [source] = plan.plan(store, recipe).sources
+    assert source.to_measure == {"original_images": 1, "image_text_similarity": 1}
     stage, after = made(store, recipe)
     assert before["kept"] == after["kept"] + 1  # a white picture is no green ring
     assert after["measured_by_family"] == {"original_images": 1, "image_text_similarity": 1}
